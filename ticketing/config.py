@@ -1,0 +1,205 @@
+"""The settings: the only reader of the environment and of .env, and the keeper of the secrets that nobody set.
+
+What must stay true: a `Settings` is complete and frozen; a start with bad settings ends with every fault in one message.
+"""
+
+import base64
+import contextlib
+import os
+import secrets
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from ticketing.errors import SettingsError
+
+SECRET_BYTES = 32
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+Count = Annotated[int, Field(ge=1)]
+NonNegative = Annotated[int, Field(ge=0)]
+Seconds = Annotated[float, Field(gt=0)]
+Secret = Annotated[str, Field(repr=False)]
+
+
+class Settings(BaseSettings):
+    """Every setting, by the name of its environment variable in lower case. .env.example says what each does."""
+
+    model_config = SettingsConfigDict(
+        env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True, validate_default=True
+    )
+
+    host: str = "127.0.0.1"
+    port: Port = 3049
+    data_dir: Path = Path("var")
+
+    redis_url: Secret = ""
+    queue_url: Secret = ""
+    store_port: Port = 3050
+    store_timeout_s: Seconds = 2.0
+    store_connect_timeout_s: Seconds = 1.0
+    store_connections: Count = 32
+
+    admin_token: Secret = ""
+    id_secret: Secret = ""
+    signing_key: Secret = ""
+
+    web_workers: Count = 2
+    receipt_workers: Count = 2
+    worker_connections: Count = 20_000
+    backlog: Count = 4096
+    graceful_timeout_s: Count = 8
+    forwarded_allow_ips: str = "127.0.0.1,::1"
+
+    batch_max: Annotated[int, Field(ge=1, le=1000)] = 1000
+    batch_pace_ms: NonNegative = 2
+    sold_out_memory_ms: NonNegative = 200
+
+    receipt_due_ms: Count = 5_000
+    receipt_job_size: Annotated[int, Field(ge=1, le=1000)] = 64
+    receipt_collect_ms: Count = 50
+    receipt_tries: Count = 5
+    receipt_retry_base_ms: Count = 5_000
+    receipt_job_timeout_s: Count = 60
+    sweep_interval_s: Seconds = 1.0
+
+    seed_events: NonNegative = 5
+    seed_tickets: Count = 10_000
+
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_format: Literal["auto", "text", "json"] = "auto"
+    prometheus_multiproc_dir: Path | None = None
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _upper_case(cls, value: object) -> object:
+        return value.upper() if isinstance(value, str) else value
+
+    @field_validator("redis_url", "queue_url")
+    @classmethod
+    def _redis_address(cls, value: str) -> str:
+        if value and not value.startswith(("redis://", "rediss://", "unix://")):
+            raise ValueError("must start with redis://, rediss:// or unix://")
+        return value
+
+    @field_validator("id_secret")
+    @classmethod
+    def _shared_by_all_hosts(cls, value: str, info: ValidationInfo) -> str:
+        if not value and info.data.get("redis_url"):
+            raise ValueError(
+                "is required when REDIS_URL is set: two hosts with different secrets would sell one key twice"
+            )
+        return _long_enough(value, 32)
+
+    @field_validator("admin_token")
+    @classmethod
+    def _hard_to_guess(cls, value: str) -> str:
+        return _long_enough(value, 16)
+
+    @field_validator("signing_key")
+    @classmethod
+    def _ed25519_key(cls, value: str) -> str:
+        if value and not _is_key(value):
+            raise ValueError("must be an Ed25519 private key: 32 bytes in base64")
+        return value
+
+    @property
+    def runs_own_store(self) -> bool:
+        """Whether `make run` starts a Valkey server of its own: where REDIS_URL is not set."""
+        return not self.redis_url
+
+    @property
+    def run_dir(self) -> Path:
+        """Where the parts of one running service find one another."""
+        return self.data_dir / "run"
+
+    @property
+    def receipts_dir(self) -> Path:
+        """The folder of the stored receipts."""
+        return self.data_dir / "receipts"
+
+    @property
+    def store_url_file(self) -> Path:
+        """Holds the URL (with password) of the store that `make run` started."""
+        return self.run_dir / "store.url"
+
+    @property
+    def store_url(self) -> str:
+        """REDIS_URL, or the URL of the running store of this DATA_DIR. Raises SettingsError where there is neither."""
+        if self.redis_url:
+            return self.redis_url
+        try:
+            return self.store_url_file.read_text().strip()
+        except FileNotFoundError:
+            raise SettingsError(
+                f"No store: REDIS_URL is not set and none was started in {self.data_dir}. Start one with: make run"
+            ) from None
+
+    @property
+    def resolved_queue_url(self) -> str:
+        """QUEUE_URL, by default the store's."""
+        return self.queue_url or self.store_url
+
+
+def load(**overrides: Any) -> Settings:
+    """The settings from `overrides`, the environment and .env, in this order; missing secrets are made and kept.
+
+    True afterwards: id_secret, admin_token and signing_key are set, and the same in every process of this DATA_DIR.
+    Raises SettingsError, which names every fault.
+    """
+    try:
+        settings = Settings(**overrides)
+    except ValidationError as error:
+        lines = [f"  {_where(fault['loc'])}{fault['msg'].removeprefix('Value error, ')}" for fault in error.errors()]
+        raise SettingsError("These settings are wrong:\n" + "\n".join(lines)) from None
+    made = {name: kept_secret(settings, name) for name in ("id_secret", "admin_token", "signing_key")}
+    return settings.model_copy(update=made)
+
+
+def kept_secret(settings: Settings, name: str) -> str:
+    """The secret as it was set, or the one kept in DATA_DIR (mode 0600), made now if it is the first time.
+
+    Two processes that make it at once end with the same: the file appears whole, by a link that only one can set.
+    """
+    if value := getattr(settings, name):
+        return str(value)
+    folder = settings.data_dir / "secrets"
+    path = folder / name
+    with contextlib.suppress(FileNotFoundError):
+        return path.read_text().strip()
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        draft = folder / f".{name}.{os.getpid()}.{secrets.token_hex(4)}"
+        with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(_new_secret(name) + "\n")
+        with contextlib.suppress(FileExistsError):
+            os.link(draft, path)
+        draft.unlink()
+    except OSError as error:
+        raise SettingsError(f"{name.upper()} is not set, and can't be kept in {folder}: {error.strerror}") from None
+    return path.read_text().strip()
+
+
+def _new_secret(name: str) -> str:
+    if name == "admin_token":
+        return secrets.token_urlsafe(24)
+    return base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode()
+
+
+def _long_enough(value: str, characters: int) -> str:
+    if value and len(value) < characters:
+        raise ValueError(f"must have {characters} characters or more")
+    return value
+
+
+def _is_key(value: str) -> bool:
+    try:
+        return len(base64.b64decode(value, validate=True)) == SECRET_BYTES
+    except ValueError:
+        return False
+
+
+def _where(location: tuple[int | str, ...]) -> str:
+    return ".".join(str(part).upper() for part in location) + ": " if location else ""

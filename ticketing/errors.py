@@ -1,0 +1,128 @@
+"""Every error that the service itself raises. Knows no HTTP: ticketing/api/problems.py turns these into answers.
+
+    TicketingError
+    ├── SettingsError               a setting is missing or wrong; the process must not start
+    ├── BadRequest                  the caller's words do not fit; lists every fault that was found
+    │   ├── BadQuantity                 not a whole number from 1 to the event's limit
+    │   ├── BadBuyer                    the buyer's fields do not fit, or the event needs a buyer's id
+    │   └── BadKey                      the idempotency key is too short, too long or not printable
+    ├── Refusal                     the purchase is not made, and its id holds no ticket
+    │   ├── UnknownEvent
+    │   ├── SoldOut                     nothing is left to sell
+    │   ├── NotEnoughTickets            something is left, and less than was asked for
+    │   ├── BuyerLimit                  this buyer would hold more than one buyer may
+    │   ├── NotOnSale                   upcoming, paused or closed
+    │   └── KeyReused                   this key bought something else before
+    ├── Unavailable                 no answer can be given now; ask again after retry_after_s
+    └── StoreError                  Redis did not answer as it should
+        ├── StoreRefused                it certainly did nothing of what was asked
+        └── OutcomeUnknown              it may have done it, or may do it later
+
+`StoreRefused` and `OutcomeUnknown` must never be confused: a purchase with an unknown outcome may exist.
+"""
+
+from dataclasses import dataclass
+
+
+class TicketingError(Exception):
+    """The root of this tree."""
+
+
+class SettingsError(TicketingError):
+    """A setting is missing or wrong; the text names every fault found, a line each."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing that is wrong in a request: where (a JSON pointer, or a header's name) and what."""
+
+    pointer: str
+    detail: str
+
+
+class BadRequest(TicketingError):
+    """The request can't be understood; `faults` says what to change, nothing was done."""
+
+    def __init__(self, *faults: Fault) -> None:
+        super().__init__("; ".join(f"{fault.pointer}: {fault.detail}" for fault in faults))
+        self.faults = faults
+
+
+class BadQuantity(BadRequest):
+    """The quantity is not a whole number from 1 to `limit`."""
+
+    def __init__(self, limit: int, detail: str | None = None) -> None:
+        super().__init__(Fault("/quantity", detail or f"must be a whole number from 1 to {limit}"))
+        self.limit = limit
+
+
+class BadBuyer(BadRequest):
+    """The buyer's fields do not fit, or the event needs a buyer's id and none was given."""
+
+
+class BadKey(BadRequest):
+    """The idempotency key is not 16 to 255 printable ASCII characters."""
+
+
+class Refusal(TicketingError):
+    """The purchase was not made. Asking again is a new try: a refusal is never stored."""
+
+
+class UnknownEvent(Refusal):
+    """There is no event of this id."""
+
+
+@dataclass
+class SoldOut(Refusal):
+    """The pool is empty. `remaining` tickets could be bought now: 0."""
+
+    requested: int
+    remaining: int = 0
+
+
+@dataclass
+class NotEnoughTickets(Refusal):
+    """The pool holds `remaining` tickets, fewer than `requested`; a purchase is all or nothing."""
+
+    requested: int
+    remaining: int
+
+
+@dataclass
+class BuyerLimit(Refusal):
+    """The buyer holds `held` tickets, and one buyer may hold `limit`."""
+
+    limit: int
+    held: int
+
+
+@dataclass
+class NotOnSale(Refusal):
+    """The sale of the event is `state`: upcoming, paused or closed. `opens_at_ms` is set where it will open."""
+
+    state: str
+    opens_at_ms: int | None = None
+
+
+class KeyReused(Refusal):
+    """The idempotency key stands for another purchase of this event."""
+
+
+class Unavailable(TicketingError):
+    """The sale can't answer now. Nothing is sold by this call; a key, sent again, tells what became of it."""
+
+    def __init__(self, reason: str, retry_after_s: int = 1) -> None:
+        super().__init__(reason)
+        self.retry_after_s = retry_after_s
+
+
+class StoreError(TicketingError):
+    """Redis did not answer as it should."""
+
+
+class StoreRefused(StoreError):
+    """Redis certainly did nothing: it was never reached, or it said no before doing anything."""
+
+
+class OutcomeUnknown(StoreError):
+    """Redis may have done what was asked, or may still do it: the connection broke after the command was sent."""

@@ -1,0 +1,1 @@
+"""One command starts every part on one machine: store, web, receipt workers, sweeper. Nothing here sells."""

@@ -1,0 +1,165 @@
+"""The words of the sale as values: events, purchases, receipts. Pure: no clock, no network, no settings.
+
+Times are whole milliseconds since 1970 UTC (`_ms`), money is a decimal string with its ISO 4217 currency.
+
+The life of a purchase id (rows are what the store holds for it, columns what is asked of it):
+
+    store holds      | buy, same content | buy, other content | void             | GET /tickets
+    -----------------+-------------------+--------------------+------------------+-------------------------
+    nothing          | sold or refused   | sold or refused    | tombstone        | 202 provisional
+    a purchase       | replayed          | key_reused         | tombstone (1)    | 200 or 202, or 503 failed
+    a tombstone      | voided            | voided             | tombstone        | 404
+
+(1) Its tickets go back to the pool in the same step. A tombstone never becomes anything else.
+"""
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+
+EVENT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", re.ASCII)
+QUANTITY_MAX = 100  # no event may allow more tickets a purchase than this
+QUANTITY_MAX_DEFAULT = 10
+
+
+class SaleState(StrEnum):
+    """What an event's sale is doing at one moment."""
+
+    UPCOMING = "upcoming"
+    OPEN = "open"
+    PAUSED = "paused"
+    SOLD_OUT = "sold_out"
+    CLOSED = "closed"
+
+
+class ReceiptStatus(StrEnum):
+    """What a purchase's PDF is doing at one moment."""
+
+    PENDING = "pending"
+    READY = "ready"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """What people attend, and how its tickets are sold: the `event:{E}:info` hash without its counters."""
+
+    event_id: str
+    name: str
+    venue: str
+    starts_at_ms: int
+    timezone: str  # an IANA name
+    price_amount: str  # "49.00"
+    price_currency: str  # "EUR"
+    address: str = ""
+    organiser: str = ""
+    accent: str = "#232d78"  # the colour of its page and receipt
+    opens_ms: int | None = None
+    closes_ms: int | None = None
+    quantity_max: int = QUANTITY_MAX_DEFAULT
+    buyer_max: int = 0  # tickets one buyer may hold; 0: no limit
+    revision: int = 1  # rises when anything that a receipt shows changes
+
+
+@dataclass(frozen=True, slots=True)
+class EventState:
+    """One event as the store had it at `as_of_ms`: its description and its counters (in tickets)."""
+
+    event: Event
+    seed: str  # random, made at the first seeding; another seed is another sale
+    version: int
+    epoch: int
+    issued: int
+    planned: int  # the sale opens once this many tickets are issued
+    sold: int
+    pool: int
+    leased: int
+    paused: bool
+    halted: bool
+    receipts_pending: int
+    receipts_failed: int
+    purchases: int  # tombstones not counted
+    oldest_due_ms: int | None  # the earliest due time in the outbox
+    as_of_ms: int
+
+    @property
+    def remaining(self) -> int:
+        """Tickets that are issued and not sold, leased ones included: what buyers and metrics are told."""
+        return self.issued - self.sold
+
+    def state(self, now_ms: int) -> SaleState:
+        """What the sale is doing at `now_ms`, by the store's clock."""
+        return sale_state(self, now_ms)
+
+
+def sale_state(state: EventState, now_ms: int) -> SaleState:
+    """A closed sale stays closed whatever else holds; a paused one says so even when it is sold out."""
+    event = state.event
+    if event.closes_ms is not None and now_ms >= event.closes_ms:
+        return SaleState.CLOSED
+    if state.issued < state.planned or (event.opens_ms is not None and now_ms < event.opens_ms):
+        return SaleState.UPCOMING
+    if state.paused or state.halted:
+        return SaleState.PAUSED
+    return SaleState.OPEN if state.remaining > 0 else SaleState.SOLD_OUT
+
+
+@dataclass(frozen=True, slots=True)
+class Buyer:
+    """Who buys, as far as the caller said; every field may be empty."""
+
+    buyer_id: str = ""
+    name: str = ""
+    email: str = ""
+
+
+NOBODY = Buyer()
+
+
+@dataclass(frozen=True, slots=True)
+class PurchaseRequest:
+    """What one request asks for, ready for the store: the purchase does not exist yet."""
+
+    purchase_id: str
+    event_id: str
+    quantity: int
+    fingerprint: str  # 16 hex characters over quantity and buyer
+    buyer_tag: str = ""  # 11 characters of a keyed hash of the buyer's id; "" without one
+    contact: str = ""  # JSON of name and e-mail; "" without them
+    keyed: bool = False  # the caller gave an idempotency key, and so can ask again
+
+
+@dataclass(frozen=True, slots=True)
+class Purchase:
+    """The buyer's completed act, as the store holds it."""
+
+    purchase_id: str
+    event_id: str
+    fingerprint: str
+    sold_at_ms: int
+    ticket_ids: tuple[str, ...]
+    buyer_tag: str = ""
+    replayed: bool = False  # this answer repeats an earlier one
+
+    @property
+    def quantity(self) -> int:
+        """Tickets bought."""
+        return len(self.ticket_ids)
+
+
+@dataclass(frozen=True, slots=True)
+class Contact:
+    """What a buyer may give to be named on a receipt."""
+
+    name: str = ""
+    email: str = ""
+
+
+def event_id_of(purchase_id: str) -> str:
+    """The event that a purchase id belongs to: what stands before its only full stop."""
+    return purchase_id.partition(".")[0]
+
+
+def ticket_id(event_id: str, number: int) -> str:
+    """`E<event_id>-<6 or more digits>`; numbers count from 1."""
+    return f"E{event_id}-{number:06d}"

@@ -1,0 +1,56 @@
+"""Every key in Redis: its type, what it holds, and its slot. No other module spells a key.
+
+All keys of an event carry its id as their hash tag, so that a script on them runs on one node of a cluster.
+
+    event:{E}:tickets            list    the pool: ids of unsold tickets, text
+    event:{E}:info               hash    seed, version, epoch, issued, planned, sold, voided, paused, halted, opens_ms,
+                                         closes_ms, quantity_max, buyer_max; and what people read: name, venue, address,
+                                         organiser, starts_at_ms, timezone, price_amount, price_currency, accent, revision
+    event:{E}:purchases          hash    purchase id -> fingerprint|sold_at_ms|ticket,ticket|buyer tag; -<ms> is a tombstone
+    event:{E}:receipts           zset    the outbox: purchase id by the time (ms) at which it is due to be enqueued (again)
+    event:{E}:receipts:tries     hash    purchase id -> how often a worker began to render it; only while in the outbox
+    event:{E}:receipts:failed    hash    purchase id -> ms of giving up; it left the outbox then
+    event:{E}:buyers             hash    buyer tag -> tickets held; only for events with a limit a buyer
+    event:{E}:contacts           hash    purchase id -> JSON {"name", "email"}, where given
+    event:{E}:leases             hash    holder -> token|ticket,ticket
+    events                       set     event ids
+    ticketing:id-secret          string  fingerprint of the id secret of every host that sells from this store
+
+In `info`, `version` rises with every script that changes a sale, and never falls; `epoch` rises when tickets return or
+are added, or the sale's settings change. `sold` and `issued` count tickets; `voided` counts tombstones.
+"""
+
+from typing import NamedTuple
+
+EVENTS = "events"
+ID_SECRET = "ticketing:id-secret"  # noqa: S105 - the name of a key, not a secret
+
+
+class EventKeys(NamedTuple):
+    """The keys of one event, in the order in which scripts name them."""
+
+    tickets: str
+    info: str
+    purchases: str
+    receipts: str
+    tries: str
+    failed: str
+    buyers: str
+    contacts: str
+    leases: str
+
+
+def of_event(event_id: str) -> EventKeys:
+    """The keys of an event."""
+    at = f"event:{{{event_id}}}:"
+    return EventKeys(
+        tickets=f"{at}tickets",
+        info=f"{at}info",
+        purchases=f"{at}purchases",
+        receipts=f"{at}receipts",
+        tries=f"{at}receipts:tries",
+        failed=f"{at}receipts:failed",
+        buyers=f"{at}buyers",
+        contacts=f"{at}contacts",
+        leases=f"{at}leases",
+    )
