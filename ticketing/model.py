@@ -147,6 +147,25 @@ class Purchase:
         return len(self.ticket_ids)
 
 
+def parse_record(purchase_id: str, record: str, *, replayed: bool = False) -> Purchase:
+    """The purchase in a packed record: fingerprint|sold_at_ms|ticket,ticket|buyer tag."""
+    fingerprint, sold_at, tickets, buyer_tag = record.split("|", 3)
+    return Purchase(
+        purchase_id,
+        event_id_of(purchase_id),
+        fingerprint,
+        int(sold_at),
+        tuple(tickets.split(",")),
+        buyer_tag,
+        replayed,
+    )
+
+
+def is_tombstone(record: str) -> bool:
+    """Whether the record says that its purchase id holds no ticket, for ever."""
+    return record.startswith("-")
+
+
 @dataclass(frozen=True, slots=True)
 class Contact:
     """What a buyer may give to be named on a receipt."""
@@ -163,3 +182,44 @@ def event_id_of(purchase_id: str) -> str:
 def ticket_id(event_id: str, number: int) -> str:
     """`E<event_id>-<6 or more digits>`; numbers count from 1."""
     return f"E{event_id}-{number:06d}"
+
+
+class Outcome(StrEnum):
+    """What became of one purchase that was asked for, before anybody decides what the caller is told."""
+
+    SOLD = "sold"
+    REPLAYED = "replayed"
+    KEY_REUSED = "key_reused"
+    VOIDED = "voided"
+    SOLD_OUT = "sold_out"
+    BUYER_LIMIT = "buyer_limit"
+    BUYER_REQUIRED = "buyer_required"
+    BAD_QUANTITY = "bad_quantity"
+    NOT_ON_SALE = "not_on_sale"
+    EXPIRED = "expired"  # the script ran too late to sell; it did nothing
+    NO_EVENT = "no_event"  # no event of this seed; nothing was done
+    WENT_BACK = "went_back"  # the store is older than this process has seen it; nothing was done
+    HALTED = "halted"  # an operator must decide first; nothing was done
+    REFUSED = "refused"  # the store certainly did nothing
+    UNKNOWN = "unknown"  # nobody knows yet
+
+
+@dataclass(frozen=True, slots=True)
+class PoolLevel:
+    """How an event stood after a batch."""
+
+    epoch: int
+    left: int  # tickets in the pool
+    leased: int  # tickets granted to holders; -1 where it was not counted
+    quantity_max: int
+    buyer_max: int
+    opens_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class SaleReply:
+    """The store's reply to one purchase. `detail` is the record, the sale's state, or the tickets held."""
+
+    outcome: Outcome
+    detail: str = ""
+    level: PoolLevel | None = None

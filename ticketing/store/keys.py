@@ -4,10 +4,11 @@ All keys of an event carry its id as their hash tag, so that a script on them ru
 
     event:{E}:tickets            list    the pool: ids of unsold tickets, text
     event:{E}:info               hash    seed, version, epoch, issued, planned, sold, voided, paused, halted, opens_ms,
-                                         closes_ms, quantity_max, buyer_max; and what people read: name, venue, address,
-                                         organiser, starts_at_ms, timezone, price_amount, price_currency, accent, revision
-    event:{E}:purchases          hash    purchase id -> fingerprint|sold_at_ms|ticket,ticket|buyer tag; -<ms> is a tombstone
-    event:{E}:receipts           zset    the outbox: purchase id by the time (ms) at which it is due to be enqueued (again)
+                                         closes_ms, quantity_max, buyer_max; and what people read: name, venue,
+                                         address, organiser, starts_at_ms, timezone, price_amount, price_currency,
+                                         accent, revision
+    event:{E}:purchases          hash    purchase id -> fingerprint|sold_at_ms|ticket,ticket|buyer tag; -<ms>: tombstone
+    event:{E}:receipts           zset    the outbox: purchase id by the time (ms) at which it is to be enqueued (again)
     event:{E}:receipts:tries     hash    purchase id -> how often a worker began to render it; only while in the outbox
     event:{E}:receipts:failed    hash    purchase id -> ms of giving up; it left the outbox then
     event:{E}:buyers             hash    buyer tag -> tickets held; only for events with a limit a buyer

@@ -1,0 +1,188 @@
+"""Connections to Redis, with every default that matters written out, and the one place where its errors are translated.
+
+What must stay true: no command is ever sent twice by the library, and a command that may have run is never reported as
+refused. That is why commands go out through `Store.exchange` alone: it connects first (a failure there did nothing),
+then sends and reads once (a failure there leaves the outcome unknown).
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Protocol, cast
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from ticketing.errors import OutcomeUnknown, StoreError, StoreRefused
+
+Command = tuple[str | int | bytes, ...]
+
+# What a server answers when it did nothing of what was asked: the first word of its error.
+REFUSALS = frozenset(
+    {"LOADING", "READONLY", "OOM", "MISCONF", "BUSY", "NOSCRIPT", "NOREPLICAS", "NOAUTH", "NOPERM", "WRONGPASS"}
+    | {"MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "MOVED", "ASK", "CROSSSLOT", "DENIED"}
+)
+REFUSAL_TYPES = (
+    redis.exceptions.BusyLoadingError,
+    redis.exceptions.ReadOnlyError,
+    redis.exceptions.OutOfMemoryError,
+    redis.exceptions.NoScriptError,
+    redis.exceptions.NoPermissionError,
+    redis.exceptions.MasterDownError,
+    redis.exceptions.ClusterDownError,
+    redis.exceptions.TryAgainError,
+    redis.exceptions.AskError,
+    redis.exceptions.AuthenticationError,
+)
+BROKEN = (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError, OSError)
+
+
+class Connection(Protocol):
+    """The part of a redis-py connection that is used here."""
+
+    def pack_commands(self, commands: Sequence[Command]) -> list[bytes]: ...  # noqa: D102
+    def send_packed_command(self, command: Sequence[bytes], check_health: bool = True) -> None: ...  # noqa: D102
+    def read_response(self) -> Any: ...  # noqa: D102
+    def disconnect(self) -> None: ...  # noqa: D102
+
+
+class Pool(Protocol):
+    """The part of a redis-py connection pool that is used here."""
+
+    def get_connection(self) -> Connection: ...  # noqa: D102
+    def release(self, connection: Connection) -> None: ...  # noqa: D102
+    def disconnect(self) -> None: ...  # noqa: D102
+
+
+def no_retry() -> Retry:
+    """redis-py retries 10 times by default: one timed-out script ran 11 times. Here nothing is sent twice."""
+    return Retry(NoBackoff(), 0)
+
+
+def client(url: str, *, timeout_s: float, connect_timeout_s: float, connections: int, decode: bool) -> redis.Redis:
+    """A client that connects when it is first used, sends each command once, and waits at most `timeout_s`."""
+    pool: redis.BlockingConnectionPool = redis.BlockingConnectionPool.from_url(
+        url,
+        max_connections=connections,  # the plain pool raises at 100; this one waits
+        timeout=connect_timeout_s,  # for a free connection
+        socket_timeout=timeout_s,
+        socket_connect_timeout=connect_timeout_s,
+        socket_keepalive=True,
+        retry=no_retry(),
+        retry_on_timeout=False,
+        retry_on_error=[],
+        health_check_interval=0,
+        protocol=2,
+        decode_responses=decode,
+        lib_name=None,  # no CLIENT SETINFO: connecting sends nothing but AUTH
+        lib_version=None,
+    )
+    return redis.Redis(connection_pool=pool)
+
+
+class Store:
+    """The Redis that holds the sale: commands in, replies out."""
+
+    def __init__(self, pool: Pool, *, shebang: bool = True) -> None:
+        self._pool = pool
+        # Whether the server knows `#!lua`: a real one does, and then refuses a script before its first write when
+        # it is out of memory, read-only or can't persist. fakeredis can't parse the line.
+        self.shebang = shebang
+
+    def exchange(self, commands: Sequence[Command]) -> list[Any]:
+        """Send all commands in one write and read a reply each. An error reply is returned in its place, not raised.
+
+        Raises StoreRefused where nothing was sent, and OutcomeUnknown where the connection broke afterwards.
+        """
+        try:
+            connection = self._pool.get_connection()
+        except (redis.RedisError, OSError) as error:
+            raise StoreRefused(f"can't connect to Redis: {error}") from error
+        try:
+            connection.send_packed_command(connection.pack_commands(commands))
+            return [_reply(connection) for _ in commands]
+        except BROKEN as error:
+            connection.disconnect()
+            raise OutcomeUnknown(f"Redis did not answer: {error}") from error
+        except BaseException:
+            connection.disconnect()  # a killed greenlet leaves replies unread; nobody else may read them as theirs
+            raise
+        finally:
+            self._pool.release(connection)
+
+    def read(self, *commands: Command) -> list[Any]:
+        """Like exchange, and raises the first error reply as a StoreError."""
+        replies = self.exchange(commands)
+        for reply in replies:
+            if isinstance(reply, redis.RedisError):
+                raise translate(reply) from reply
+        return replies
+
+    def one(self, *command: str | int | bytes) -> Any:
+        """The reply to one command. Raises StoreError."""
+        return self.read(command)[0]
+
+    def ping(self) -> None:
+        """Returns when Redis answers. Raises StoreRefused otherwise, since a PING leaves nothing behind."""
+        try:
+            self.one("PING")
+        except StoreError as error:
+            raise StoreRefused(str(error)) from error
+
+    def clock_ms(self) -> int:
+        """The server's time. Raises StoreError."""
+        seconds, micros = self.one("TIME")
+        return int(seconds) * 1000 + int(micros) // 1000
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._pool.disconnect()
+
+
+def open_store(url: str, *, timeout_s: float, connect_timeout_s: float, connections: int) -> Store:
+    """The store at a URL. Connects when it is first used."""
+    made = client(url, timeout_s=timeout_s, connect_timeout_s=connect_timeout_s, connections=connections, decode=True)
+    return Store(cast(Pool, made.connection_pool))
+
+
+def _reply(connection: Connection) -> Any:
+    try:
+        return connection.read_response()
+    except REFUSAL_TYPES as error:  # some of these derive from ConnectionError, and are answers all the same
+        return error
+    except redis.ResponseError as error:
+        return error
+
+
+def translate(error: redis.RedisError) -> StoreError:
+    """An error reply as what it means for the command: refused before anything was done, or nobody knows."""
+    if isinstance(error, REFUSAL_TYPES) or str(error).partition(" ")[0] in REFUSALS:
+        return StoreRefused(f"Redis refused: {error}")
+    return OutcomeUnknown(f"Redis failed: {error}")
+
+
+class StoreClock:
+    """The store's time between its answers: the last TIME seen, plus this process's own monotonic time since."""
+
+    def __init__(self) -> None:
+        self._offset_ms: int | None = None
+
+    def saw(self, store_ms: int) -> None:
+        """Take over a time that the store has just told."""
+        self._offset_ms = store_ms - time.monotonic_ns() // 1_000_000
+
+    def now_ms(self) -> int | None:
+        """The store's time now, or None where it was never told."""
+        return None if self._offset_ms is None else self._offset_ms + time.monotonic_ns() // 1_000_000
+
+
+@contextmanager
+def as_store_errors() -> Iterator[None]:
+    """Calls of libraries that speak Redis themselves (RQ) raise StoreError instead of redis-py's errors."""
+    try:
+        yield
+    except redis.exceptions.ResponseError as error:
+        raise translate(error) from error
+    except (redis.RedisError, OSError) as error:
+        raise OutcomeUnknown(f"Redis did not answer: {error}") from error

@@ -1,0 +1,78 @@
+"""The outbox in the store: which receipts are due, begun, stored, given up.
+
+What must stay true: a purchase leaves the outbox only when its receipt is stored, when it was given up (then it stands
+in `failed`), or when it holds no ticket any more.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ticketing.model import Contact, Purchase, parse_record
+from ticketing.store import keys, scripts
+from ticketing.store.connection import Store
+from ticketing.store.sale import parse_contact
+
+
+@dataclass(frozen=True, slots=True)
+class DueReceipt:
+    """A receipt that a worker shall draw now."""
+
+    purchase: Purchase
+    contact: Contact
+
+
+@dataclass(frozen=True, slots=True)
+class Overdue:
+    """A purchase whose receipt was due, and how often a worker has begun it."""
+
+    purchase_id: str
+    tries: int
+
+
+class OutboxStore:
+    """The outbox of every event of a store."""
+
+    def __init__(self, store: Store, *, tries: int, retry_base_ms: int) -> None:
+        self._store = store
+        self._tries = tries
+        self._retry_base_ms = retry_base_ms
+
+    def begin(self, event_id: str, purchase_ids: Sequence[str]) -> list[DueReceipt]:
+        """Count a try of each, and hand out those that are still to be drawn. Raises StoreError."""
+        k = keys.of_event(event_id)
+        reply = scripts.run(
+            self._store,
+            "receipts_begin",
+            (k.purchases, k.receipts, k.tries, k.failed, k.contacts),
+            (self._tries, self._retry_base_ms, *purchase_ids),
+        )
+        return [
+            DueReceipt(parse_record(purchase_id, record), parse_contact(contact))
+            for purchase_id, record, contact in zip(purchase_ids, reply[::2], reply[1::2], strict=True)
+            if record
+        ]
+
+    def finish(self, event_id: str, purchase_ids: Sequence[str]) -> list[str]:
+        """They are stored and leave the outbox. Returns those that hold no purchase any more. Raises StoreError."""
+        k = keys.of_event(event_id)
+        return list(
+            scripts.run(self._store, "receipts_finish", (k.purchases, k.receipts, k.tries, k.failed), purchase_ids)
+        )
+
+    def sweep(self, event_id: str, most: int) -> list[Overdue]:
+        """Up to `most` overdue receipts, each moved forward, the further the more tries it had. Raises StoreError."""
+        k = keys.of_event(event_id)
+        reply = scripts.run(self._store, "receipts_sweep", (k.receipts, k.tries), (most, self._retry_base_ms))
+        return [Overdue(*pair) for pair in zip(reply[::2], map(int, reply[1::2]), strict=True)]
+
+    def request(self, event_id: str, purchase_id: str, due_ms: int) -> str:
+        """Ask for a receipt that is not stored: requested, pending, failed or none. Raises StoreError."""
+        k = keys.of_event(event_id)
+        return str(
+            scripts.run(self._store, "receipts_request", (k.purchases, k.receipts, k.failed), (purchase_id, due_ms))
+        )
+
+    def retry_failed(self, event_id: str, most: int) -> int:
+        """Up to `most` receipts that were given up are due again; how many. Raises StoreError."""
+        k = keys.of_event(event_id)
+        return int(scripts.run(self._store, "receipts_retry", (k.receipts, k.tries, k.failed), (most,)))

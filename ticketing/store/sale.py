@@ -1,0 +1,169 @@
+"""The scripts that sell and void, and what a purchase looks like in the store.
+
+What must stay true: each call carries the highest version that this process has seen of the event and seed, and every
+reply's version is remembered, so that a store that went back in time answers `went_back` before it writes anything.
+"""
+
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ticketing.errors import StoreError, StoreRefused
+from ticketing.model import (
+    Contact,
+    Outcome,
+    PoolLevel,
+    Purchase,
+    PurchaseRequest,
+    SaleReply,
+    is_tombstone,
+    parse_record,
+)
+from ticketing.store import keys, scripts
+from ticketing.store.connection import Store, StoreClock
+
+WITHOUT_LEVEL = frozenset({"no_event", "went_back", "halted"})
+
+
+@dataclass(frozen=True, slots=True)
+class EventBatch:
+    """Purchases of one event that go in one script call."""
+
+    event_id: str
+    seed: str
+    requests: Sequence[PurchaseRequest]
+
+
+@dataclass(frozen=True, slots=True)
+class PurchaseStanding:
+    """What the store holds for a purchase id: nothing, a tombstone, or a purchase and its receipt's place."""
+
+    purchase: Purchase | None
+    voided: bool = False
+    in_outbox: bool = False
+    receipt_failed: bool = False
+
+
+class Versions:
+    """The highest version that this process has seen of each sale (event and seed)."""
+
+    def __init__(self) -> None:
+        self._seen: dict[tuple[str, str], int] = defaultdict(int)
+
+    def seen(self, event_id: str, seed: str) -> int:
+        """0 where the sale is new to this process."""
+        return self._seen[event_id, seed]
+
+    def saw(self, event_id: str, seed: str, version: int) -> None:
+        """Remember a version; a lower one changes nothing."""
+        self._seen[event_id, seed] = max(self._seen[event_id, seed], version)
+
+
+class SaleStore:
+    """Selling and voiding in the store."""
+
+    def __init__(self, store: Store, versions: Versions, clock: StoreClock, *, timeout_ms: int, due_ms: int) -> None:
+        self._store = store
+        self._versions = versions
+        self._clock = clock
+        self._timeout_ms = timeout_ms
+        self._due_ms = due_ms
+
+    def greet(self, secret_fingerprint: str) -> None:
+        """Returns once the store answers, its time is known, and it is sold from with this id secret only.
+
+        Raises StoreRefused: nothing was left behind that could sell.
+        """
+        try:
+            time, _, secret = self._store.read(
+                ("TIME",), ("SET", keys.ID_SECRET, secret_fingerprint, "NX"), ("GET", keys.ID_SECRET)
+            )
+        except StoreError as error:
+            raise StoreRefused(str(error)) from error
+        if secret != secret_fingerprint:
+            raise StoreRefused(
+                "this process has another ID_SECRET than the one that this store is sold with: it sells nothing"
+            )
+        self._clock.saw(int(time[0]) * 1000 + int(time[1]) // 1000)
+
+    def purchase(self, batches: Sequence[EventBatch]) -> list[list[SaleReply]]:
+        """Run purchase.lua for every batch in one round trip; a reply for each purchase, in the same order.
+
+        A batch whose outcome is unknown says so in each of its replies; nothing is raised for it.
+        """
+        try:
+            replies = scripts.run_all(self._store, [self._call(batch) for batch in batches])
+        except StoreError as error:
+            replies = [error] * len(batches)
+        return [self._read(batch, reply) for batch, reply in zip(batches, replies, strict=True)]
+
+    def _call(self, batch: EventBatch) -> scripts.Call:
+        k = keys.of_event(batch.event_id)
+        now_ms = self._clock.now_ms()
+        if now_ms is None:
+            raise StoreRefused("the store's time is not known yet")
+        args: list[str | int] = [
+            batch.seed,
+            self._versions.seen(batch.event_id, batch.seed),
+            now_ms + self._timeout_ms,
+            self._due_ms,
+        ]
+        for request in batch.requests:
+            args += (request.purchase_id, request.quantity, request.fingerprint, request.buyer_tag, request.contact)
+        return scripts.Call(
+            "purchase", (k.tickets, k.info, k.purchases, k.receipts, k.buyers, k.contacts, k.leases), args
+        )
+
+    def _read(self, batch: EventBatch, reply: Any) -> list[SaleReply]:
+        if isinstance(reply, StoreError):
+            outcome = Outcome.REFUSED if isinstance(reply, StoreRefused) else Outcome.UNKNOWN
+            return [SaleReply(outcome, str(reply))] * len(batch.requests)
+        if reply[0] in WITHOUT_LEVEL:
+            return [SaleReply(Outcome(reply[0]))] * len(batch.requests)
+        _, version, now_ms, epoch, left, leased, quantity_max, buyer_max, opens_ms, pairs = reply
+        self._versions.saw(batch.event_id, batch.seed, version)
+        self._clock.saw(now_ms)
+        level = PoolLevel(epoch, left, leased, quantity_max, buyer_max, None if opens_ms < 0 else opens_ms)
+        return [SaleReply(Outcome(pairs[i]), pairs[i + 1], level) for i in range(0, len(pairs), 2)]
+
+    def void(self, event_id: str, seed: str, purchase_ids: Sequence[str]) -> list[str] | Outcome:
+        """Make the ids hold no ticket, now or later: a tag each (voided, barred, already).
+
+        Returns NO_EVENT, WENT_BACK or HALTED where nothing was done. Raises StoreError: ask again, it does no harm.
+        """
+        k = keys.of_event(event_id)
+        reply = scripts.run(
+            self._store,
+            "void",
+            (k.tickets, k.info, k.purchases, k.receipts, k.tries, k.failed, k.buyers, k.contacts),
+            (seed, self._versions.seen(event_id, seed), *purchase_ids),
+        )
+        if reply[0] in WITHOUT_LEVEL:
+            return Outcome(reply[0])
+        self._versions.saw(event_id, seed, reply[1])
+        return list(reply[2])
+
+    def standing(self, event_id: str, purchase_id: str) -> PurchaseStanding:
+        """What the store holds for a purchase id. Raises StoreError."""
+        k = keys.of_event(event_id)
+        record, due, failed = self._store.read(
+            ("HGET", k.purchases, purchase_id), ("ZSCORE", k.receipts, purchase_id), ("HEXISTS", k.failed, purchase_id)
+        )
+        if record is None:
+            return PurchaseStanding(None)
+        if is_tombstone(record):
+            return PurchaseStanding(None, voided=True)
+        return PurchaseStanding(parse_record(purchase_id, record), False, due is not None, bool(failed))
+
+
+def contact_text(contact: Contact) -> str:
+    """A contact as it is stored: JSON, or "" where there is nothing to keep."""
+    kept = {name: value for name, value in (("name", contact.name), ("email", contact.email)) if value}
+    return json.dumps(kept, ensure_ascii=False, separators=(",", ":")) if kept else ""
+
+
+def parse_contact(text: str) -> Contact:
+    """The contact in a stored text."""
+    return Contact(**json.loads(text)) if text else Contact()

@@ -1,0 +1,80 @@
+"""How a Lua script is run: read from its file beside this one, sent by its hash, sent whole where that is unknown.
+
+What must stay true: several scripts go in one round trip; one script's error never hides another's reply; a script is
+sent a second time only after NOSCRIPT, which proves that it did not run.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import redis
+
+from ticketing.errors import StoreError
+from ticketing.store.connection import Command, Store, translate
+
+FOLDER = Path(__file__).parent
+
+
+class Script(NamedTuple):
+    """A script's text as the server gets it, and the hash that the server knows it by."""
+
+    text: str
+    sha: str
+
+
+class Call(NamedTuple):
+    """One run of a script: its name, its keys in the order of the script's header, its arguments."""
+
+    name: str
+    keys: Sequence[str]
+    args: Sequence[str | int]
+
+
+@cache
+def load(name: str, shebang: bool) -> Script:
+    """The script in `<name>.lua`, with the line that makes a real server refuse it before its first write."""
+    text = (FOLDER / f"{name}.lua").read_text(encoding="utf-8")
+    if shebang:
+        text = "#!lua\n" + text
+    return Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
+
+
+def run_all(store: Store, calls: Sequence[Call]) -> list[Any]:
+    """Run every call in one round trip; each reply, or the StoreError that its script raised, in its place.
+
+    Raises StoreRefused or OutcomeUnknown where that holds for all of them.
+    """
+    replies = store.exchange([_by_hash(call, store.shebang) for call in calls])
+    unknown = [i for i, reply in enumerate(replies) if isinstance(reply, redis.exceptions.NoScriptError)]
+    if unknown:
+        again = _send_whole(store, [calls[i] for i in unknown])
+        for i, reply in zip(unknown, again, strict=True):
+            replies[i] = reply
+    return [translate(reply) if isinstance(reply, redis.RedisError) else reply for reply in replies]
+
+
+def run(store: Store, name: str, keys: Sequence[str], args: Sequence[str | int]) -> Any:
+    """Run one script. Raises StoreError."""
+    reply = run_all(store, [Call(name, keys, args)])[0]
+    if isinstance(reply, StoreError):
+        raise reply
+    return reply
+
+
+def _send_whole(store: Store, calls: Sequence[Call]) -> list[Any]:
+    """A failure stays with these calls: the others of the first round trip have their replies already."""
+    try:
+        return store.exchange([_whole(call, store.shebang) for call in calls])
+    except StoreError as error:
+        return [error] * len(calls)
+
+
+def _by_hash(call: Call, shebang: bool) -> Command:
+    return ("EVALSHA", load(call.name, shebang).sha, len(call.keys), *call.keys, *call.args)
+
+
+def _whole(call: Call, shebang: bool) -> Command:
+    return ("EVAL", load(call.name, shebang).text, len(call.keys), *call.keys, *call.args)
