@@ -1,6 +1,6 @@
 """The settings: the only reader of the environment and of .env, and the keeper of the secrets that nobody set.
 
-What must stay true: a `Settings` is complete and frozen; a start with bad settings ends with every fault in one message.
+What must stay true: a `Settings` is complete and frozen; bad settings stop a start with every fault in one message.
 """
 
 import base64
@@ -121,6 +121,12 @@ class Settings(BaseSettings):
         return self.data_dir / "receipts"
 
     @property
+    def metrics_dirs(self) -> tuple[Path, Path]:
+        """The folders in which the web processes and the receipt workers of this host keep their counters."""
+        folder = self.prometheus_multiproc_dir or self.run_dir / "metrics"
+        return folder / "web", folder / "workers"
+
+    @property
     def store_url_file(self) -> Path:
         """Holds the URL (with password) of the store that `make run` started."""
         return self.run_dir / "store.url"
@@ -172,7 +178,8 @@ def kept_secret(settings: Settings, name: str) -> str:
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         draft = folder / f".{name}.{os.getpid()}.{secrets.token_hex(4)}"
-        with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as file:
             file.write(_new_secret(name) + "\n")
         with contextlib.suppress(FileExistsError):
             os.link(draft, path)

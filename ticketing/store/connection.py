@@ -75,8 +75,7 @@ def client(url: str, *, timeout_s: float, connect_timeout_s: float, connections:
         health_check_interval=0,
         protocol=2,
         decode_responses=decode,
-        lib_name=None,  # no CLIENT SETINFO: connecting sends nothing but AUTH
-        lib_version=None,
+        driver_info=None,  # no CLIENT SETINFO: connecting sends nothing but AUTH
     )
     return redis.Redis(connection_pool=pool)
 

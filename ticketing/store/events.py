@@ -14,7 +14,7 @@ from ticketing.store import keys, scripts
 from ticketing.store.connection import Store
 from ticketing.store.sale import Versions
 
-CHUNK_TICKETS = 5_000  # one add.lua of this many blocks the server for 1-3 ms
+CHUNK_TICKETS = 1_000  # blocks the server for 0.4 ms (p99 1 ms); 5,000 took 2-4 ms and were hardly faster
 READ_AT_ONCE = 200  # events a round trip
 
 NUMBERS = frozenset({"starts_at_ms", "opens_ms", "closes_ms", "quantity_max", "buyer_max", "revision"})
@@ -71,10 +71,24 @@ class EventStore:
 
         Sent again after a lost reply it adds nothing twice. Raises EventConflict, StoreError.
         """
+        return self._add(event_id, seed, issued, min(more, CHUNK_TICKETS))[1]
+
+    def _add(self, event_id: str, seed: str, issued: int, more: int) -> tuple[str, int]:
         k = keys.of_event(event_id)
-        numbers = range(issued + 1, issued + min(more, CHUNK_TICKETS) + 1)
-        ids = [ticket_id(event_id, number) for number in numbers]
-        return int(self._change("add", event_id, seed, (k.tickets, k.info), (issued, *ids))[2])
+        ids = [ticket_id(event_id, number) for number in range(issued + 1, issued + more + 1)]
+        tag, _, now_issued = self._change("add", event_id, seed, (k.tickets, k.info), (issued, *ids))
+        return tag, int(now_issued)
+
+    def add_more(self, event_id: str, seed: str, issued: int, more: int) -> int:
+        """Issue `more` beside those there are, whoever else adds meanwhile; the number issued afterwards.
+
+        Raises EventConflict, StoreError: what was added until then stays.
+        """
+        while more > 0:
+            chunk = min(more, CHUNK_TICKETS)
+            tag, issued = self._add(event_id, seed, issued, chunk)
+            more -= chunk if tag == "added" else 0
+        return issued
 
     def describe(self, event: Event, seed: str) -> bool:
         """The store describes the event so; whether that changed anything. Raises EventConflict, StoreError."""
@@ -132,6 +146,7 @@ CONFLICTS = {
     "halted": "it is halted until an operator decides",
     "sold": "tickets of it are sold, so it can't be replaced",
     "leased": "tickets of it are leased, so it can't be replaced",
+    "counted": "tickets of it are sold and a limit a buyer can neither begin nor end after the first sale",
 }
 
 

@@ -7,6 +7,7 @@ in `failed`), or when it holds no ticket any more.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ticketing.errors import StoreError
 from ticketing.model import Contact, Purchase, parse_record
 from ticketing.store import keys, scripts
 from ticketing.store.connection import Store
@@ -59,11 +60,22 @@ class OutboxStore:
             scripts.run(self._store, "receipts_finish", (k.purchases, k.receipts, k.tries, k.failed), purchase_ids)
         )
 
-    def sweep(self, event_id: str, most: int) -> list[Overdue]:
-        """Up to `most` overdue receipts, each moved forward, the further the more tries it had. Raises StoreError."""
-        k = keys.of_event(event_id)
-        reply = scripts.run(self._store, "receipts_sweep", (k.receipts, k.tries), (most, self._retry_base_ms))
-        return [Overdue(*pair) for pair in zip(reply[::2], map(int, reply[1::2]), strict=True)]
+    def sweep(self, event_ids: Sequence[str], most: int) -> list[tuple[str, list[Overdue]]]:
+        """Up to `most` overdue receipts of each event, each moved forward, the further the more tries it had.
+
+        Events without any are left out. Raises StoreError.
+        """
+        touched = [keys.of_event(event_id) for event_id in event_ids]
+        args = (most, self._retry_base_ms)
+        calls = [scripts.Call("receipts_sweep", (k.receipts, k.tries), args) for k in touched]
+        found = []
+        for event_id, reply in zip(event_ids, scripts.run_all(self._store, calls), strict=True):
+            if isinstance(reply, StoreError):
+                raise reply
+            if reply:
+                pairs = zip(reply[::2], map(int, reply[1::2]), strict=True)
+                found.append((event_id, [Overdue(*pair) for pair in pairs]))
+        return found
 
     def request(self, event_id: str, purchase_id: str, due_ms: int) -> str:
         """Ask for a receipt that is not stored: requested, pending, failed or none. Raises StoreError."""

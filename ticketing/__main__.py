@@ -1,0 +1,95 @@
+"""python -m ticketing: reads the words of the command line and hands them on; no logic of its own."""
+
+import argparse
+import signal
+import sys
+from collections.abc import Callable, Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from ticketing import config
+from ticketing.config import Settings
+from ticketing.errors import SettingsError, StoreError, TicketingError
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run one command; 0 if all is well, 1 if what was checked is not, 2 if it could not be done."""
+    options = _parser().parse_args(words)
+    try:
+        command: Callable[[argparse.Namespace, Settings], int] = options.command
+        return command(options, config.load())
+    except (SettingsError, StoreError) as error:
+        print(error, file=sys.stderr)
+        return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m ticketing", description="Sells tickets, each of them once.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    run = commands.add_parser("run", help="start every part on this machine, until Ctrl-C")
+    run.add_argument("--dev", action="store_true", help="restart parts when their code changes")
+    run.set_defaults(command=_run)
+    commands.add_parser("sweep", help="enqueue overdue receipts, until a signal").set_defaults(command=_sweep)
+    audit = commands.add_parser("audit", help="check the invariants on the running store; 1 if one is broken")
+    audit.set_defaults(command=_audit)
+    verify = commands.add_parser("verify", help="check a ticket's code, or every code in a PDF")
+    verify.add_argument("source", help="the code's text, or the path of a PDF")
+    verify.add_argument("--key", action="append", help="a public key; by default the one of this DATA_DIR")
+    verify.set_defaults(command=_verify)
+    commands.add_parser("public-key", help="print the key that a gate needs").set_defaults(command=_public_key)
+    return parser
+
+
+def _run(options: argparse.Namespace, settings: Settings) -> int:
+    from ticketing import launch
+
+    return launch.run(settings, dev=options.dev)
+
+
+def _sweep(_: argparse.Namespace, settings: Settings) -> int:
+    from ticketing.receipts.sweeper import build
+
+    sweeper = build(settings)
+    signal.signal(signal.SIGTERM, sweeper.stop)
+    signal.signal(signal.SIGINT, sweeper.stop)
+    sweeper.run()
+    return 0
+
+
+def _audit(_: argparse.Namespace, settings: Settings) -> int:
+    from ticketing.receipts.files import ReceiptFiles
+    from ticketing.sale.audit import audit, render
+    from ticketing.store.connection import open_store
+
+    store = open_store(settings.store_url, timeout_s=30, connect_timeout_s=5, connections=2)
+    report = audit(store, stored=ReceiptFiles(settings.receipts_dir).has)
+    Console().print(render(report))
+    return 0 if report.ok else 1
+
+
+def _verify(options: argparse.Namespace, settings: Settings) -> int:
+    from ticketing.receipts.seal import Sealer
+    from ticketing.receipts.verify import verify
+
+    try:
+        verdicts = verify(options.source, options.key or [Sealer(settings.signing_key).public_key])
+    except (TicketingError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    table = Table("ticket", "event", "verdict")
+    for verdict in verdicts:
+        table.add_row(verdict.ticket_id or "-", verdict.event_id or "-", verdict.detail)
+    Console().print(table)
+    return 0 if verdicts and all(verdict.ok for verdict in verdicts) else 1
+
+
+def _public_key(_: argparse.Namespace, settings: Settings) -> int:
+    from ticketing.receipts.seal import Sealer
+
+    print(Sealer(settings.signing_key).public_key)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,110 @@
+"""JSON bodies, read strictly: what is not understood is refused, never guessed or passed over.
+
+What must stay true: duplicate members, NaN, unknown members, wrong types, invalid UTF-8 and deep nesting all end in a
+BadRequest that names the place. `{"qty": 2}` must not buy one ticket.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+from ticketing.errors import BadBuyer, BadKey, BadQuantity, BadRequest, Fault
+from ticketing.model import NOBODY, QUANTITY_MAX, Buyer
+
+BODY_MAX_BYTES = 16 * 1024
+JSON_TYPE = "application/json"
+KEY_MIN, KEY_MAX = 16, 255
+BUYER_FIELDS = {"id": 255, "name": 200, "email": 254}  # the most characters of each
+CONTROL = frozenset(map(chr, [*range(0x20), 0x7F, *range(0x80, 0xA0)]))
+
+
+def is_json(content_type: str | None) -> bool:
+    """Whether a Content-Type header says JSON."""
+    return (content_type or "").partition(";")[0].strip().lower() == JSON_TYPE
+
+
+def parse_object(body: bytes) -> dict[str, Any]:
+    """The JSON object in a body. Raises BadRequest."""
+    try:
+        value = json.loads(body.decode("utf-8"), object_pairs_hook=_once_each, parse_constant=_no_constant)
+    except UnicodeDecodeError:
+        raise BadRequest(Fault("", "is not UTF-8")) from None
+    except RecursionError:
+        raise BadRequest(Fault("", "is nested too deeply")) from None
+    except json.JSONDecodeError as error:
+        raise BadRequest(Fault("", f"is not JSON: {error}")) from None
+    except ValueError as error:  # ours, below
+        raise BadRequest(Fault("", str(error))) from None
+    if not isinstance(value, dict):
+        raise BadRequest(Fault("", "must be a JSON object"))
+    return value
+
+
+def parse_purchase(body: bytes) -> tuple[int, Buyer]:
+    """Quantity and buyer that a body asks for; one ticket for nobody where it is empty. Raises BadRequest."""
+    if not body:
+        return 1, NOBODY
+    members = parse_object(body)
+    refuse_unknown(members, {"quantity", "buyer"}, "")
+    quantity = members.get("quantity", 1)
+    if type(quantity) is not int or not 1 <= quantity <= QUANTITY_MAX:  # a bool is an int, and not a quantity
+        raise BadQuantity(QUANTITY_MAX)
+    return quantity, _buyer(members["buyer"]) if "buyer" in members else NOBODY
+
+
+def parse_key(header: str | None) -> str | None:
+    """The Idempotency-Key as it was sent, or None. Raises BadKey: a short one could be guessed."""
+    if header is None:
+        return None
+    if not KEY_MIN <= len(header) <= KEY_MAX or not (header.isascii() and header.isprintable()):
+        raise BadKey(Fault("Idempotency-Key", f"must be {KEY_MIN} to {KEY_MAX} printable ASCII characters"))
+    return header
+
+
+def refuse_unknown(members: Mapping[str, Any], known: set[str], at: str) -> None:
+    """Raises BadRequest where there is a member that nobody would read."""
+    faults = [Fault(f"{at}/{pointer(name)}", "is not known") for name in members if name not in known]
+    if faults:
+        raise BadRequest(*faults)
+
+
+def pointer(name: str) -> str:
+    """A member's name as a part of a JSON pointer (RFC 6901), shortened to what fits an answer."""
+    return name[:64].replace("~", "~0").replace("/", "~1")
+
+
+def _buyer(value: Any) -> Buyer:
+    if not isinstance(value, dict):
+        raise BadBuyer(Fault("/buyer", "must be an object"))
+    faults = [Fault(f"/buyer/{pointer(name)}", "is not known") for name in value if name not in BUYER_FIELDS]
+    faults += [fault for name in BUYER_FIELDS if name in value and (fault := _text_fault(name, value[name]))]
+    if faults:
+        raise BadBuyer(*faults)
+    buyer = Buyer(value.get("id", ""), value.get("name", ""), value.get("email", ""))
+    return NOBODY if buyer == NOBODY else buyer
+
+
+def _text_fault(name: str, value: Any) -> Fault | None:
+    at = f"/buyer/{name}"
+    if not isinstance(value, str):
+        return Fault(at, "must be a string")
+    if not 1 <= len(value) <= BUYER_FIELDS[name]:
+        return Fault(at, f"must have 1 to {BUYER_FIELDS[name]} characters")
+    if not CONTROL.isdisjoint(value):
+        return Fault(at, "must have no control characters")
+    if not value.isascii() and any(0xD800 <= ord(character) <= 0xDFFF for character in value):
+        return Fault(at, "must have no lone surrogates")
+    if name == "email" and ("@" not in value[1:-1] or " " in value):
+        return Fault(at, "must be an e-mail address")
+    return None
+
+
+def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise ValueError("has a member twice")
+    return members
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")

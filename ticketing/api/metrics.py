@@ -1,0 +1,69 @@
+"""GET /metrics: Prometheus text, or JSON for people and scripts that ask for it.
+
+What must stay true: it stays quick while thousands buy: the store is read at most once a second for it.
+"""
+
+from typing import Any
+
+import orjson
+from flask import Blueprint, Response, request
+from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
+
+from ticketing.errors import StoreError
+from ticketing.model import EventState
+from ticketing.sale.catalogue import Catalogue
+from ticketing.telemetry.metrics import PURCHASE_OUTCOMES, Exposition, Levels, receipt_counts
+
+
+def blueprint(exposition: Exposition, catalogue: Catalogue) -> Blueprint:
+    """The route."""
+    routes = Blueprint("metrics", __name__)
+
+    @routes.get("/metrics")
+    def metrics() -> Response:
+        states = known_states(catalogue)
+        if _wants_json():
+            shown = as_json(exposition, states, store_up=catalogue.store_up)
+            return Response(orjson.dumps(shown), content_type="application/json")
+        text = exposition.text(Levels(states, store_up=catalogue.store_up))
+        return Response(text, content_type=CONTENT_TYPE_PLAIN_0_0_4)
+
+    return routes
+
+
+def known_states(catalogue: Catalogue) -> list[EventState]:
+    """The events as far as they are known; none before the store first answered."""
+    try:
+        return catalogue.states()
+    except StoreError:
+        return []
+
+
+def as_json(exposition: Exposition, states: list[EventState], *, store_up: bool) -> dict[str, Any]:
+    """The JSON form of the metrics."""
+    counted = exposition.values("ticketing_purchases_total", "outcome")
+    by_status = exposition.values("flask_http_request_total", "status")
+    failed = sum(count for status, count in by_status.items() if status.startswith("5"))
+    return {
+        "events": [
+            {
+                "event_id": state.event.event_id,
+                "issued": state.issued,
+                "sold": state.sold,
+                "remaining": state.remaining,
+            }
+            for state in states
+        ],
+        "tickets_sold": sum(state.sold for state in states),
+        "tickets_remaining": sum(state.remaining for state in states),
+        "purchases": {outcome: int(counted.get(outcome, 0)) for outcome in PURCHASE_OUTCOMES},
+        "errors": int(failed + counted.get("unavailable", 0)),
+        "receipts": receipt_counts(states),
+        "outage": {"active": not store_up},
+    }
+
+
+def _wants_json() -> bool:
+    if "format" in request.args:
+        return request.args["format"] == "json"
+    return request.accept_mimetypes.best_match(["text/plain", "application/json"]) == "application/json"

@@ -1,0 +1,161 @@
+"""One table: from an error to the RFC 9457 problem that the caller gets.
+
+What must stay true: a problem says what the caller can do about it, and nothing of the inside.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from ticketing.api.times import rfc3339
+from ticketing.errors import (
+    BadBuyer,
+    BadKey,
+    BadQuantity,
+    BadRequest,
+    BuyerLimit,
+    KeyReused,
+    NotEnoughTickets,
+    NotOnSale,
+    SoldOut,
+    TicketingError,
+    Unavailable,
+    UnknownEvent,
+)
+
+MEDIA_TYPE = "application/problem+json"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One problem, ready to be sent."""
+
+    kind: str  # the last part of its type, a stable URI reference
+    status: int
+    title: str
+    detail: str
+    members: Mapping[str, Any] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    def body(self) -> bytes:
+        """The JSON text."""
+        return orjson.dumps(
+            {
+                "type": f"/problems/{self.kind}",
+                "title": self.title,
+                "status": self.status,
+                "detail": self.detail,
+                **self.members,
+            }
+        )
+
+
+# What Flask and werkzeug refuse by themselves, by HTTP status.
+BY_STATUS: dict[int, tuple[str, str, str]] = {
+    400: ("malformed-request", "Malformed request", "The request can't be understood."),
+    401: ("unauthorized", "Unauthorized", "This call needs the admin token."),
+    403: ("forbidden", "Forbidden", "This is not the admin token."),
+    404: ("not-found", "Not found", "There is nothing at this path."),
+    405: ("method-not-allowed", "Method not allowed", "This path does not know this method; see Allow."),
+    413: ("body-too-large", "Body too large", "A body may have 16 KiB."),
+    415: ("unsupported-media-type", "Unsupported media type", "Send JSON, with Content-Type: application/json."),
+    500: ("internal-error", "Internal error", "Something failed here; the request id finds it in the log."),
+    503: ("temporarily-unavailable", "Temporarily unavailable", "Nothing was sold by this call. Try again soon."),
+}
+
+
+def of_status(status: int, headers: Mapping[str, str] | None = None) -> Problem:
+    """The problem of a bare HTTP status; 500 for one that is not in the table."""
+    kind, title, detail = BY_STATUS.get(status, BY_STATUS[500])
+    return Problem(kind, status if status in BY_STATUS else 500, title, detail, {}, headers or {})
+
+
+def unknown_purchase() -> Problem:
+    """No purchase of this id, or none any more."""
+    return Problem("unknown-purchase", 404, "Unknown purchase", "There is no purchase of this id.")
+
+
+def receipt_failed() -> Problem:
+    """The receipt was given up after its last try."""
+    detail = "The receipt could not be made. The purchase stands; the organiser has been told."
+    return Problem("receipt-failed", 503, "Receipt failed", detail, {}, {"Retry-After": "60"})
+
+
+def _malformed(error: BadRequest) -> Problem:
+    return _bad("malformed-request", "Malformed request", error)
+
+
+def _bad(kind: str, title: str, error: BadRequest, **members: Any) -> Problem:
+    errors = [{"pointer": fault.pointer, "detail": fault.detail} for fault in error.faults]
+    return Problem(kind, 400, title, str(error), {"errors": errors, **members})
+
+
+def _bad_quantity(error: BadQuantity) -> Problem:
+    return _bad("invalid-quantity", "Invalid quantity", error, limit=error.limit)
+
+
+def _bad_buyer(error: BadBuyer) -> Problem:
+    return _bad("invalid-buyer", "Invalid buyer", error)
+
+
+def _bad_key(error: BadKey) -> Problem:
+    return _bad("invalid-idempotency-key", "Invalid idempotency key", error)
+
+
+def _unknown_event(_: UnknownEvent) -> Problem:
+    return Problem("unknown-event", 404, "Unknown event", "There is no event of this id.")
+
+
+def _sold_out(error: SoldOut) -> Problem:
+    members = {"remaining": error.remaining, "requested": error.requested}
+    return Problem("sold-out", 409, "Sold out", "No tickets are left.", members)
+
+
+def _not_enough(error: NotEnoughTickets) -> Problem:
+    detail = f"Only {error.remaining} tickets are left; a purchase is all or nothing."
+    members = {"remaining": error.remaining, "requested": error.requested}
+    return Problem("not-enough-tickets", 409, "Not enough tickets", detail, members)
+
+
+def _buyer_limit(error: BuyerLimit) -> Problem:
+    detail = f"One buyer may hold {error.limit} tickets of this event."
+    return Problem("buyer-limit", 409, "Buyer limit", detail, {"limit": error.limit, "held": error.held})
+
+
+def _not_on_sale(error: NotOnSale) -> Problem:
+    opens_at = None if error.opens_at_ms is None else rfc3339(error.opens_at_ms)
+    detail = f"The sale of this event is {error.state}."
+    return Problem("not-on-sale", 409, "Not on sale", detail, {"state": error.state, "opens_at": opens_at})
+
+
+def _key_reused(_: KeyReused) -> Problem:
+    detail = "This idempotency key stands for another purchase of this event: use a new key for a new purchase."
+    return Problem("idempotency-key-reused", 422, "Idempotency key reused", detail)
+
+
+def _unavailable(error: Unavailable) -> Problem:
+    return of_status(503, {"Retry-After": str(math.ceil(error.retry_after_s))})
+
+
+TABLE: dict[type[TicketingError], Callable[[Any], Problem]] = {
+    BadQuantity: _bad_quantity,
+    BadBuyer: _bad_buyer,
+    BadKey: _bad_key,
+    BadRequest: _malformed,
+    UnknownEvent: _unknown_event,
+    SoldOut: _sold_out,
+    NotEnoughTickets: _not_enough,
+    BuyerLimit: _buyer_limit,
+    NotOnSale: _not_on_sale,
+    KeyReused: _key_reused,
+    Unavailable: _unavailable,
+}
+
+
+def of_error(error: TicketingError) -> Problem:
+    """The problem of an error of ours; an error that has no row is an internal one."""
+    make = TABLE.get(type(error))
+    return make(error) if make is not None else of_status(503, {"Retry-After": "1"})

@@ -1,0 +1,67 @@
+"""GET /tickets/<purchase_id>: the receipt, or what it is doing. The purchase id is the buyer's secret.
+
+What must stay true: a stored receipt is served without asking the store; nobody learns from here whether a made-up id
+exists; nothing of an answer may be kept by a shared cache.
+"""
+
+import orjson
+from flask import Blueprint, Response, request
+
+from ticketing.api import problems, purchases
+from ticketing.model import ReceiptStatus
+from ticketing.receipts.files import StoredReceipt
+from ticketing.receipts.status import PurchaseStatus, ReceiptDesk, Standing
+
+RETRY_AFTER_S = "1"
+PRIVATE = "private, no-cache"
+
+
+def blueprint(receipts: ReceiptDesk) -> Blueprint:
+    """The route."""
+    routes = Blueprint("receipts", __name__)
+
+    @routes.get("/tickets/<path:purchase_id>")
+    def ticket(purchase_id: str) -> Response:
+        wants_json = request.accept_mimetypes.best_match(["application/pdf", "application/json"]) == "application/json"
+        if not wants_json and (stored := receipts.stored(purchase_id)) is not None:
+            return _pdf(purchase_id, stored)
+        standing = receipts.standing(purchase_id)
+        if standing is None:
+            return _problem(problems.unknown_purchase())
+        if standing.receipt is ReceiptStatus.FAILED and not wants_json:
+            return _problem(problems.receipt_failed())
+        # A receipt that was stored between the two looks is told as ready; the next poll serves it.
+        return _state(purchase_id, standing, wants_json=wants_json)
+
+    return routes
+
+
+def _pdf(purchase_id: str, stored: StoredReceipt) -> Response:
+    answer = Response(stored.pdf, content_type="application/pdf")
+    # The file's name holds no part of the id that could fetch it again from a shared computer's downloads.
+    event_id = purchase_id.partition(".")[0]
+    answer.headers["Content-Disposition"] = f'inline; filename="tickets-{event_id}.pdf"'
+    answer.headers["Cache-Control"] = PRIVATE
+    answer.set_etag(stored.etag)
+    answer.make_conditional(request)
+    return answer
+
+
+def _state(purchase_id: str, standing: Standing, *, wants_json: bool) -> Response:
+    shown: dict[str, object] = {
+        "purchase_id": purchase_id,
+        "status": standing.status,
+        "receipt": {"status": standing.receipt, "url": f"/tickets/{purchase_id}"},
+    }
+    if wants_json and standing.purchase is not None:
+        shown = purchases.view(standing.purchase, standing.receipt)
+    known = wants_json and standing.status is PurchaseStatus.SOLD
+    answer = Response(orjson.dumps(shown), 200 if known else 202, content_type="application/json")
+    answer.headers["Cache-Control"] = "no-store"
+    if standing.receipt is ReceiptStatus.PENDING:
+        answer.headers["Retry-After"] = RETRY_AFTER_S
+    return answer
+
+
+def _problem(problem: problems.Problem) -> Response:
+    return Response(problem.body(), problem.status, dict(problem.headers), content_type=problems.MEDIA_TYPE)

@@ -1,0 +1,205 @@
+"""Where the parts meet: `create_app` puts them together, and knows no rule of any of them."""
+
+import re
+import secrets
+from pathlib import Path
+
+import redis
+from flask import Flask, Response, g, request
+from loguru import logger
+from prometheus_client import CollectorRegistry
+from prometheus_flask_exporter import PrometheusMetrics
+from werkzeug.exceptions import HTTPException
+
+from ticketing.api import admin, bodies, events, health, metrics, problems, purchases, receipts
+from ticketing.config import Settings
+from ticketing.errors import TicketingError
+from ticketing.model import Outcome
+from ticketing.operations import Offload, Operations, directly
+from ticketing.outage.voids import Voids
+from ticketing.receipts.files import ReceiptFiles
+from ticketing.receipts.outbox import Dispatcher
+from ticketing.receipts.status import ReceiptDesk
+from ticketing.sale.batch import BatchReport, SaleDesk
+from ticketing.sale.catalogue import Catalogue
+from ticketing.sale.counter import Counter
+from ticketing.sale.identity import Identity
+from ticketing.sale.sold_out import SoldOutMemory
+from ticketing.store import durability
+from ticketing.store.connection import Store, StoreClock, open_store
+from ticketing.store.events import EventStore
+from ticketing.store.outbox import OutboxStore
+from ticketing.store.queue import ReceiptQueue, open_client
+from ticketing.store.sale import SaleStore, Versions
+from ticketing.telemetry.metrics import Exposition, SaleMetrics
+from ticketing.telemetry.summary import Summary
+
+REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
+LINKS = {"events": "/events", "buy": "/buy/{event_id}", "health": "/health", "metrics": "/metrics"}
+
+
+class Service:
+    """One web process: its parts, started after the fork and stopped before the exit."""
+
+    def __init__(self, settings: Settings, store: Store, queue_client: redis.Redis, offload: Offload) -> None:
+        registry = CollectorRegistry()
+        versions, clock = Versions(), StoreClock()
+        self.settings = settings
+        self.registry = registry
+        self.store = store
+        self.queue = ReceiptQueue(queue_client, job_timeout_s=settings.receipt_job_timeout_s)
+        self.identity = Identity(settings.id_secret)
+        self.sales = SaleStore(
+            store, versions, clock, timeout_ms=int(settings.store_timeout_s * 1000), due_ms=settings.receipt_due_ms
+        )
+        self.events = EventStore(store, versions)
+        self.outbox = OutboxStore(store, tries=settings.receipt_tries, retry_base_ms=settings.receipt_retry_base_ms)
+        self.catalogue = Catalogue(self.events)
+        self.files = ReceiptFiles(settings.receipts_dir)
+        self.metrics = SaleMetrics(registry)
+        self.exposition = Exposition(registry, settings.metrics_dirs)
+        self.voids = Voids(self.sales)
+        self.dispatcher = Dispatcher(
+            self.queue, collect_ms=settings.receipt_collect_ms, job_size=settings.receipt_job_size
+        )
+        self.desk = SaleDesk(
+            self.sales,
+            self.identity.secret_fingerprint,
+            batch_max=settings.batch_max,
+            pace_ms=settings.batch_pace_ms,
+            on_batch=self._on_batch,
+        )
+        sold_out = SoldOutMemory(settings.sold_out_memory_ms)
+        self.counter = Counter(self.identity, self.catalogue, self.desk, sold_out, self.voids)
+        self.receipts = ReceiptDesk(
+            self.identity, self.files, self.sales, self.outbox, self.dispatcher.add, settings.receipt_due_ms
+        )
+        self.operations = Operations(store, self.events, self.outbox, self.queue, self.files, self.exposition, offload)
+        self.purchases = purchases.Purchases(self.counter, self.receipts, self.metrics)
+        self.health = health.Health(self.catalogue, self.queue, lambda: durability.fsync_policy(store))
+        self.summary = Summary(self.exposition, self.catalogue.states, settings.run_dir / "summary.lock")
+        self._troubled: set[str] = set()
+
+    def start(self) -> None:
+        """Everything is set up before the first request: setting up lazily is a race under gevent."""
+        self.settings.run_dir.mkdir(parents=True, exist_ok=True)
+        self.desk.start()
+        self.voids.start()
+        self.dispatcher.start()
+        self.summary.start()
+        self._warn_of_weak_store()
+
+    def stop(self) -> None:
+        """What was begun is finished, as far as the store answers."""
+        self.summary.stop()
+        self.desk.stop()
+        self.voids.stop()
+        self.dispatcher.stop()
+
+    def _warn_of_weak_store(self) -> None:
+        try:
+            self.catalogue.states()
+        except TicketingError as error:
+            logger.warning("the store can't be reached yet: {}", error)
+            return
+        policy = durability.fsync_policy(self.store)
+        if policy != durability.SAFE:
+            logger.warning("the store's fsync policy is {}: acknowledged purchases can be lost with it", policy)
+
+    def _on_batch(self, report: BatchReport) -> None:
+        self.dispatcher.add(report.event_id, report.sold_ids)
+        self.metrics.batch.observe(report.purchases)
+        outcomes = ", ".join(f"{count} {outcome}" for outcome, count in report.outcomes.items())
+        trouble = [outcome for outcome in TROUBLES if report.outcomes[outcome]]
+        if not trouble:
+            self._troubled.discard(report.event_id)
+            milliseconds = report.seconds * 1000
+            logger.info(
+                "event {}: {} tickets, {} in {:.1f} ms", report.event_id, report.tickets, outcomes, milliseconds
+            )
+        elif report.event_id not in self._troubled:  # a line when it begins, none a request
+            self._troubled.add(report.event_id)
+            logger.error("event {}: nothing is sold of it now: {}", report.event_id, outcomes)
+
+
+TROUBLES = (Outcome.REFUSED, Outcome.UNKNOWN, Outcome.WENT_BACK, Outcome.HALTED)
+
+
+def create_app(
+    settings: Settings,
+    *,
+    store: Store | None = None,
+    queue_client: redis.Redis | None = None,
+    offload: Offload = directly,
+) -> Flask:
+    """The Flask application; its parts are in `app.extensions["ticketing"]`, to be started after the fork.
+
+    Connects to nothing. `offload` runs what would keep a gevent hub waiting.
+    """
+    store = store or open_store(
+        settings.store_url,
+        timeout_s=settings.store_timeout_s,
+        connect_timeout_s=settings.store_connect_timeout_s,
+        connections=settings.store_connections,
+    )
+    queue_client = queue_client or open_client(
+        settings.resolved_queue_url,
+        timeout_s=settings.store_timeout_s,
+        connect_timeout_s=settings.store_connect_timeout_s,
+    )
+    service = Service(settings, store, queue_client, offload)
+    app = Flask("ticketing", static_folder=None, root_path=str(Path(__file__).parent))
+    app.config.update(MAX_CONTENT_LENGTH=bodies.BODY_MAX_BYTES, PROVIDE_AUTOMATIC_OPTIONS=False)
+    app.url_map.merge_slashes = False
+    app.extensions["ticketing"] = service
+    _answer_errors(app)
+    _name_requests(app)
+    _add_routes(app, service)
+    return app
+
+
+def _add_routes(app: Flask, service: Service) -> None:
+    app.register_blueprint(purchases.blueprint(service.purchases))
+    app.register_blueprint(receipts.blueprint(service.receipts))
+    app.register_blueprint(events.blueprint(service.catalogue))
+    app.register_blueprint(health.blueprint(service.health))
+    app.register_blueprint(metrics.blueprint(service.exposition, service.catalogue))
+    app.register_blueprint(admin.blueprint(service.operations, service.settings.admin_token))
+    admin.add_dashboard(app, service.queue.client, service.settings.admin_token)
+    app.add_url_rule("/", "index", lambda: LINKS, methods=["GET"])
+    # /buy is left out: our own counters serve both of its routes. By rule, since a raw path would be a label's value.
+    PrometheusMetrics(app, path=None, registry=service.registry, group_by="url_rule", excluded_paths=["^/buy/"])
+
+
+def _answer_errors(app: Flask) -> None:
+    def of_ours(error: TicketingError) -> Response:
+        return _problem(problems.of_error(error))
+
+    def of_http(error: HTTPException) -> Response:
+        kept = {name: value for name, value in error.get_headers() if name in {"Allow", "Retry-After"}}
+        return _problem(problems.of_status(error.code or 500, kept))
+
+    def of_bug(error: Exception) -> Response:
+        logger.opt(exception=error).error("{} {} failed, request {}", request.method, request.url_rule, g.request_id)
+        return _problem(problems.of_status(500))
+
+    app.register_error_handler(TicketingError, of_ours)
+    app.register_error_handler(HTTPException, of_http)
+    app.register_error_handler(Exception, of_bug)
+
+
+def _name_requests(app: Flask) -> None:
+    @app.before_request
+    def name() -> None:
+        given = request.headers.get("X-Request-ID", "")
+        g.request_id = given if REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+
+    @app.after_request
+    def tell(response: Response) -> Response:
+        response.headers["X-Request-ID"] = g.request_id
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        return response
+
+
+def _problem(problem: problems.Problem) -> Response:
+    return Response(problem.body(), problem.status, dict(problem.headers), content_type=problems.MEDIA_TYPE)

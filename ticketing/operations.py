@@ -1,0 +1,119 @@
+"""What an operator does to a running sale, whoever asks for it: HTTP or the command line.
+
+What must stay true: each deed leaves a line in the log that says what was done; each is safe to repeat.
+"""
+
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+from loguru import logger
+
+from ticketing.errors import StoreError, UnknownEvent
+from ticketing.model import EventState
+from ticketing.receipts.files import ReceiptFiles
+from ticketing.sale import audit
+from ticketing.store.connection import Store
+from ticketing.store.events import EventStore
+from ticketing.store.outbox import OutboxStore
+from ticketing.store.queue import ReceiptQueue
+from ticketing.telemetry.metrics import Exposition, oldest_pending_s, quantile, receipt_counts
+
+RETRY_AT_ONCE = 1_000
+
+Offload = Callable[[Callable[[], Any]], Any]
+
+
+def directly(work: Callable[[], Any]) -> Any:
+    """Do it here and now: for processes without a gevent hub that must not be kept waiting."""
+    return work()
+
+
+class Operations:
+    """The operator's verbs, and what an operator asks first."""
+
+    def __init__(
+        self,
+        store: Store,
+        events: EventStore,
+        outbox: OutboxStore,
+        queue: ReceiptQueue,
+        files: ReceiptFiles,
+        exposition: Exposition,
+        offload: Offload = directly,
+    ) -> None:
+        self._store = store
+        self._events = events
+        self._outbox = outbox
+        self._queue = queue
+        self._files = files
+        self._exposition = exposition
+        self._offload = offload
+
+    def receipt_stats(self) -> dict[str, Any]:
+        """Receipts, their storage, how long drawing one takes, and the queue; null where the store can't be asked."""
+        states = self._states_or_none()
+        usage = self._offload(self._files.usage)
+        buckets = self._exposition.values("ticketing_receipt_render_seconds_bucket", "le")
+        counted = receipt_counts(states or [])
+        return {
+            "receipts": {**counted, "oldest_pending_s": oldest_pending_s(states or [])} if states is not None else None,
+            "storage": asdict(usage),
+            "render_s": {"p50": quantile(buckets, 0.5), "p99": quantile(buckets, 0.99)},
+            "queue": self._queue_or_none(),
+        }
+
+    def cleanup(self, older_than_s: int) -> dict[str, Any]:
+        """Delete stored receipts that are older, some thousands at most; their purchases stay."""
+        cleanup = self._offload(lambda: self._files.cleanup(older_than_s))
+        logger.info("operator: {} receipts older than {} s deleted", cleanup.deleted, older_than_s)
+        return asdict(cleanup)
+
+    def audit(self) -> dict[str, Any]:
+        """The invariants, checked now. Raises StoreError."""
+        return audit.as_json(audit.audit(self._store, stored=self._files.has))
+
+    def retry_failed_receipts(self) -> int:
+        """Receipts that were given up are due again; how many. Raises StoreError."""
+        retried = 0
+        for event_id in self._events.ids():
+            while again := self._outbox.retry_failed(event_id, RETRY_AT_ONCE):
+                retried += again
+        logger.info("operator: {} failed receipts are due again", retried)
+        return retried
+
+    def set_paused(self, event_id: str, *, paused: bool) -> dict[str, Any]:
+        """The sale of the event is paused, or goes on. Raises UnknownEvent, StoreError."""
+        self._events.set_paused(event_id, self._state(event_id).seed, paused)
+        logger.info("operator: the sale of event {} is {}", event_id, "paused" if paused else "taken up")
+        now = self._state(event_id)
+        return {"event_id": event_id, "state": now.state(now.as_of_ms)}
+
+    def add_tickets(self, event_id: str, more: int) -> dict[str, Any]:
+        """`more` tickets are issued beside those there are. Raises UnknownEvent, StoreError.
+
+        Where it raises in the middle, what was added shows in `issued`.
+        """
+        state = self._state(event_id)
+        issued = self._events.add_more(event_id, state.seed, state.issued, more)
+        logger.info("operator: {} tickets added to event {}, {} issued", more, event_id, issued)
+        return {"event_id": event_id, "added": more, "issued": issued}
+
+    def _state(self, event_id: str) -> EventState:
+        states = self._events.read([event_id])
+        if not states:
+            raise UnknownEvent(event_id)
+        return states[0]
+
+    def _states_or_none(self) -> list[EventState] | None:
+        try:
+            return self._events.read(self._events.ids())
+        except StoreError:
+            return None
+
+    def _queue_or_none(self) -> dict[str, Any] | None:
+        try:
+            level = self._queue.level()
+        except StoreError:
+            return None
+        return {"depth": level.depth, "workers": level.workers}

@@ -1,0 +1,89 @@
+"""Purchases that were answered 503 while nobody knows whether the store sold them, and that nobody can ask for again.
+
+What must stay true: each of these ids ends up holding no ticket, even if the script that would sell it comes late
+(void.lua bars it). Until the journal comes, the intents live in this process's memory: a SIGKILL before they are
+written loses them, which is why `full` stops such purchases from being sent at all when there are too many.
+"""
+
+from collections import defaultdict
+
+import gevent
+from gevent.event import Event as Signal
+from loguru import logger
+
+from ticketing.errors import StoreError
+from ticketing.model import Outcome
+from ticketing.store.sale import SaleStore
+
+MOST = 100_000
+AT_ONCE = 200
+AGAIN_AFTER_S = 0.5
+
+
+class Voids:
+    """The void intents of this process."""
+
+    def __init__(self, store: SaleStore) -> None:
+        self._store = store
+        self._waiting: dict[tuple[str, str], dict[str, None]] = defaultdict(dict)
+        self._wake = Signal()
+        self._worker: gevent.Greenlet[..., None] | None = None
+
+    def __len__(self) -> int:
+        return sum(map(len, self._waiting.values()))
+
+    @property
+    def full(self) -> bool:
+        """Whether no more intents can be kept: then no purchase may be sent that could need one."""
+        return len(self) >= MOST
+
+    def add(self, event_id: str, seed: str, purchase_id: str) -> None:
+        """This id will hold no ticket."""
+        self._waiting[event_id, seed][purchase_id] = None
+        self._wake.set()
+
+    def start(self) -> None:
+        """From now on intents are carried out as soon as the store answers."""
+        if self._worker is None:
+            self._worker = gevent.spawn(self._run)
+
+    def stop(self) -> None:
+        """Carry out what is left, if the store answers now; say loudly what is not."""
+        if self._worker is not None:
+            self._worker.kill()
+            self._worker = None
+        if len(self) and not self._carry_out_all():
+            logger.error("stopped with {} purchases of unknown outcome that could not be voided", len(self))
+
+    def _run(self) -> None:
+        while True:
+            self._wake.wait()
+            self._wake.clear()
+            while not self._carry_out_all():
+                gevent.sleep(AGAIN_AFTER_S)
+
+    def _carry_out_all(self) -> bool:
+        """Whether nothing is left to be done."""
+        for event_id, seed in list(self._waiting):
+            ids = list(self._waiting[event_id, seed])
+            for first in range(0, len(ids), AT_ONCE):
+                if not self._carry_out(event_id, seed, ids[first : first + AT_ONCE]):
+                    return False
+        return True
+
+    def _carry_out(self, event_id: str, seed: str, purchase_ids: list[str]) -> bool:
+        try:
+            reply = self._store.void(event_id, seed, purchase_ids)
+        except StoreError:
+            return False
+        if reply in {Outcome.WENT_BACK, Outcome.HALTED}:
+            return False
+        waiting = self._waiting[event_id, seed]
+        for purchase_id in purchase_ids:
+            waiting.pop(purchase_id, None)
+        if not waiting:
+            self._waiting.pop((event_id, seed), None)
+        if isinstance(reply, list):
+            voided, barred = reply.count("voided"), reply.count("barred")
+            logger.info("event {}: {} purchases voided, {} barred", event_id, voided, barred)
+        return True

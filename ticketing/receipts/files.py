@@ -1,0 +1,114 @@
+"""The stored receipts: one PDF a purchase in a folder of this host.
+
+What must stay true: a file appears whole (temporary name, then rename) and is served only where it ends as a PDF does.
+There is no fsync: a receipt that a crash cuts short counts as pending, and is drawn again from its purchase.
+"""
+
+import hashlib
+import os
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+END_OF_PDF = b"%%EOF"
+DELETE_AT_ONCE = 5_000
+TEMPORARY_AGE_S = 3600  # a temporary file this old was left by a worker that died
+
+
+@dataclass(frozen=True, slots=True)
+class StoredReceipt:
+    """A whole PDF, and the hash of its bytes as its entity tag."""
+
+    pdf: bytes
+    etag: str
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What the folder holds."""
+
+    files: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cleanup:
+    """What one cleanup did; `more` where it stopped at its limit."""
+
+    deleted: int
+    bytes_freed: int
+    more: bool
+
+
+class ReceiptFiles:
+    """The folder of receipts. Purchase ids must be genuine: they become file names."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def path(self, purchase_id: str) -> Path:
+        """256 folders or more, by the random part of the id, so that no folder gets slow."""
+        return self._folder / purchase_id.partition(".")[2][:2] / f"{purchase_id}.pdf"
+
+    def put(self, purchase_id: str, pdf: bytes) -> None:
+        """The receipt is stored, whole. Raises OSError."""
+        path = self.path(purchase_id)
+        temporary = path.with_name(f".{purchase_id}.{os.getpid()}.tmp")
+        try:
+            temporary.write_bytes(pdf)
+        except FileNotFoundError:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary.write_bytes(pdf)
+        temporary.replace(path)
+
+    def get(self, purchase_id: str) -> StoredReceipt | None:
+        """The stored receipt; None where there is none, or only a part of one."""
+        try:
+            pdf = self.path(purchase_id).read_bytes()
+        except FileNotFoundError:
+            return None
+        if not pdf.rstrip().endswith(END_OF_PDF):
+            return None
+        return StoredReceipt(pdf, hashlib.sha256(pdf).hexdigest()[:32])
+
+    def has(self, purchase_id: str) -> bool:
+        """Whether a whole receipt is stored; reads only its end."""
+        with suppress(FileNotFoundError), self.path(purchase_id).open("rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - 16))
+            return file.read().rstrip().endswith(END_OF_PDF)
+        return False
+
+    def delete(self, purchase_id: str) -> None:
+        """The receipt is not stored."""
+        self.path(purchase_id).unlink(missing_ok=True)
+
+    def usage(self) -> Usage:
+        """What the folder holds now; takes about a second for 100,000 files."""
+        sizes = [entry.stat().st_size for entry in self._entries() if entry.name.endswith(".pdf")]
+        return Usage(len(sizes), sum(sizes))
+
+    def cleanup(self, older_than_s: int, most: int = DELETE_AT_ONCE) -> Cleanup:
+        """Delete up to `most` receipts that were stored longer ago: deleting very many at once slows the disk."""
+        now_s = time.time()
+        deleted, freed = 0, 0
+        for entry in self._entries():
+            with suppress(FileNotFoundError):
+                stat = entry.stat()
+                limit_s = older_than_s if entry.name.endswith(".pdf") else TEMPORARY_AGE_S
+                if now_s - stat.st_mtime < limit_s:
+                    continue
+                if deleted == most:
+                    return Cleanup(deleted, freed, more=True)
+                Path(entry).unlink()
+                deleted += 1
+                freed += stat.st_size
+        return Cleanup(deleted, freed, more=False)
+
+    def _entries(self) -> Iterator[os.DirEntry[str]]:
+        with suppress(FileNotFoundError), os.scandir(self._folder) as folders:
+            for folder in folders:
+                if folder.is_dir():
+                    with os.scandir(folder) as entries:
+                        yield from entries

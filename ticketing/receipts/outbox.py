@@ -1,0 +1,75 @@
+"""From the sale to the queue: what was sold is enqueued in a few jobs, soon, and never in the buyer's way.
+
+What must stay true: nothing is lost here. A purchase is in the store's outbox before it comes here, so whatever this
+process drops (a crash, a queue that is away, a full buffer) the sweeper enqueues again.
+"""
+
+from collections import defaultdict
+
+import gevent
+from gevent.event import Event as Signal
+from loguru import logger
+
+from ticketing.errors import StoreError
+from ticketing.store.queue import ReceiptQueue
+
+MOST = 100_000  # ids that wait here; past that the sweeper's turn is soon enough
+
+
+class Dispatcher:
+    """Collects the purchases of this process for a moment, and enqueues one job for many of them."""
+
+    def __init__(self, queue: ReceiptQueue, *, collect_ms: int, job_size: int) -> None:
+        self._queue = queue
+        self._collect_s = collect_ms / 1000
+        self._job_size = job_size
+        self._waiting: dict[str, list[str]] = defaultdict(list)
+        self._count = 0
+        self._wake = Signal()
+        self._queue_up = True
+        self._worker: gevent.Greenlet[..., None] | None = None
+
+    def add(self, event_id: str, purchase_ids: list[str]) -> None:
+        """Their receipts are enqueued soon, here or by the sweeper."""
+        if purchase_ids and self._count < MOST:
+            self._waiting[event_id] += purchase_ids
+            self._count += len(purchase_ids)
+            self._wake.set()
+
+    def start(self) -> None:
+        """From now on what is added is enqueued."""
+        if self._worker is None:
+            self._worker = gevent.spawn(self._run)
+
+    def stop(self) -> None:
+        """Enqueue what is left, if the queue answers now."""
+        if self._worker is not None:
+            self._worker.kill()
+            self._worker = None
+        self._enqueue_all()
+
+    def _run(self) -> None:
+        while True:
+            self._wake.wait()
+            gevent.sleep(self._collect_s)
+            self._wake.clear()
+            self._enqueue_all()
+
+    def _enqueue_all(self) -> None:
+        waiting, self._waiting, self._count = self._waiting, defaultdict(list), 0
+        for event_id, ids in waiting.items():
+            jobs = [ids[first : first + self._job_size] for first in range(0, len(ids), self._job_size)]
+            try:
+                self._queue.enqueue(event_id, jobs)
+            except StoreError as error:
+                self._say("the receipt queue is away ({}); the sale goes on, the outbox waits", error)
+                return
+        self._say("")
+
+    def _say(self, trouble: str, *details: object) -> None:
+        """One line when the queue goes away, and one when it is back: none a batch."""
+        if self._queue_up and trouble:
+            logger.warning(trouble, *details)
+        elif not self._queue_up and not trouble:
+            logger.info("the receipt queue is back")
+        self._queue_up = not trouble

@@ -1,0 +1,160 @@
+"""Group commit: what waits goes with the next round trip, one script call an event, whoever asked for it.
+
+What must stay true: a purchase is sent once; its caller gets the reply of the very call that carried it; nothing is
+sent before the store has answered a greeting since the last failure, so that a store that does not answer holds at most
+the purchases of one round trip in doubt.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import gevent
+from gevent.event import Event as Signal
+from loguru import logger
+
+from ticketing.errors import StoreError
+from ticketing.model import Outcome, PurchaseRequest, SaleReply
+from ticketing.store.sale import EventBatch, SaleStore
+
+AFTER_FAILURE_S = 0.1  # a store that failed is greeted no more often than this
+NO_REPLY = SaleReply(Outcome.UNKNOWN)
+
+Asked = tuple[str, PurchaseRequest]  # the event's seed, and what is asked for
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """What is gathered for one round trip: the requests, their replies, and the signal that they are there."""
+
+    requests: list[Asked] = field(default_factory=list)
+    replies: list[SaleReply] = field(default_factory=list)
+    done: Signal = field(default_factory=Signal)
+
+
+@dataclass(frozen=True, slots=True)
+class BatchReport:
+    """What one script call did: for the log, the metrics and the outbox."""
+
+    event_id: str
+    purchases: int
+    outcomes: Counter[Outcome]
+    sold_ids: list[str]
+    tickets: int
+    seconds: float  # of the round trip that it shared
+
+
+class SaleDesk:
+    """Where every purchase of this process is handed in."""
+
+    def __init__(
+        self,
+        store: SaleStore,
+        secret_fingerprint: str,
+        *,
+        batch_max: int,
+        pace_ms: int,
+        on_batch: Callable[[BatchReport], None],
+    ) -> None:
+        self._store = store
+        self._secret_fingerprint = secret_fingerprint
+        self._batch_max = batch_max
+        self._pace_s = pace_ms / 1000
+        self._on_batch = on_batch
+        self._gathering = _Waiting()
+        self._wake = Signal()
+        self._greeted = False
+        self._began_s = 0.0
+        self._stopping = False
+        self._flusher: gevent.Greenlet[..., None] | None = None
+
+    def start(self) -> None:
+        """From now on purchases are taken to the store."""
+        if self._flusher is None:
+            self._flusher = gevent.spawn(self._run)
+
+    def stop(self) -> None:
+        """What waits is taken to the store, then no more."""
+        self._stopping = True
+        self._wake.set()
+        if self._flusher is not None:
+            self._flusher.join()
+            self._flusher = None
+
+    def ask(self, seed: str, request: PurchaseRequest) -> SaleReply:
+        """The store's reply to one purchase; waits for the round trip that carries it. Never raises a StoreError."""
+        waiting = self._gathering
+        place = len(waiting.requests)
+        waiting.requests.append((seed, request))
+        if place == 0:
+            self._wake.set()
+        waiting.done.wait()
+        return waiting.replies[place]
+
+    def _run(self) -> None:
+        while not self._stopping or self._gathering.requests:
+            self._wake.wait()
+            self._wake.clear()
+            # At light load a pause makes batches of what would be single calls; after a failure it spares the store.
+            pause_s = self._began_s + (self._pace_s if self._greeted else AFTER_FAILURE_S) - time.monotonic()
+            if pause_s > 0:
+                gevent.sleep(pause_s)
+            if self._gathering.requests:
+                self._flush()
+
+    def _flush(self) -> None:
+        waiting, self._gathering = self._gathering, _Waiting()
+        self._began_s = time.monotonic()
+        try:
+            waiting.replies, reports = self._take_to_store(waiting.requests)
+        except Exception:  # whatever is wrong with one batch, its callers must not wait for ever, nor the next ones
+            logger.exception("a batch failed")
+            waiting.replies, reports = [NO_REPLY] * len(waiting.requests), []
+            self._greeted = False
+        waiting.done.set()
+        for report in reports:
+            self._on_batch(report)
+
+    def _take_to_store(self, requests: Sequence[Asked]) -> tuple[list[SaleReply], list[BatchReport]]:
+        grouped = list(self._by_event(requests))
+        replies, reports = [NO_REPLY] * len(requests), []
+        for (places, batch), answers in zip(grouped, self._answers([batch for _, batch in grouped]), strict=True):
+            for place, answer in zip(places, answers, strict=True):
+                replies[place] = answer
+            reports.append(self._report(batch, answers))
+        return replies, reports
+
+    def _answers(self, batches: Sequence[EventBatch]) -> list[list[SaleReply]]:
+        try:
+            if not self._greeted:
+                self._store.greet(self._secret_fingerprint)
+                self._greeted = True
+        except StoreError as error:
+            return [[SaleReply(Outcome.REFUSED, str(error))] * len(batch.requests) for batch in batches]
+        return self._store.purchase(batches)
+
+    def _by_event(self, requests: Sequence[Asked]) -> Iterator[tuple[list[int], EventBatch]]:
+        """The requests an event (and seed), in calls of at most `batch_max`, with their places."""
+        grouped: dict[tuple[str, str], list[int]] = {}
+        for place, (seed, request) in enumerate(requests):
+            grouped.setdefault((request.event_id, seed), []).append(place)
+        for (event_id, seed), all_places in grouped.items():
+            for first in range(0, len(all_places), self._batch_max):
+                places = all_places[first : first + self._batch_max]
+                yield places, EventBatch(event_id, seed, [requests[place][1] for place in places])
+
+    def _report(self, batch: EventBatch, replies: Sequence[SaleReply]) -> BatchReport:
+        outcomes = Counter(reply.outcome for reply in replies)
+        if outcomes[Outcome.UNKNOWN] or outcomes[Outcome.REFUSED]:
+            self._greeted = False
+        pairs = zip(batch.requests, replies, strict=True)
+        sold = [request for request, reply in pairs if reply.outcome is Outcome.SOLD]
+        return BatchReport(
+            event_id=batch.event_id,
+            purchases=len(batch.requests),
+            outcomes=outcomes,
+            sold_ids=[request.purchase_id for request in sold],
+            tickets=sum(request.quantity for request in sold),
+            seconds=time.monotonic() - self._began_s,
+        )

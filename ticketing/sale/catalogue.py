@@ -1,0 +1,81 @@
+"""What is on sale, as this process knows it: every event with its counters, at most a second old when it is asked for.
+
+What must stay true: however many callers ask, and for however many events that do not exist, the store is read at most
+once in `fresh_s`; while it is being read, others get what is known. When it can't be read, the last values stay, with
+their age.
+"""
+
+import math
+import threading
+import time
+
+from ticketing.errors import StoreError
+from ticketing.model import EventState
+from ticketing.store.events import EventStore
+
+
+class Catalogue:
+    """The events of the store."""
+
+    def __init__(self, events: EventStore, fresh_s: float = 1.0) -> None:
+        self._events = events
+        self._fresh_s = fresh_s
+        self._reading = threading.Lock()
+        self._states: dict[str, EventState] = {}
+        self._tried_at_s = -math.inf
+        self._failure: StoreError | None = None
+
+    @property
+    def store_up(self) -> bool:
+        """Whether the last read succeeded."""
+        return self._failure is None and self._tried_at_s > -math.inf
+
+    def states(self) -> list[EventState]:
+        """Every event in order, at most `fresh_s` old if the store answers. Raises StoreError where none is known."""
+        self._refresh()
+        return list(self._states.values())
+
+    def find(self, event_id: str) -> EventState | None:
+        """The event, however old it is; None if there was none `fresh_s` ago. Raises StoreError where none is known."""
+        return self._states.get(event_id) or self.find_fresh(event_id)
+
+    def find_fresh(self, event_id: str) -> EventState | None:
+        """The event as it stood at most `fresh_s` ago, where the store answers. Raises StoreError like `states`."""
+        self._refresh()
+        return self._states.get(event_id)
+
+    def find_since(self, event_id: str, moment_s: float) -> EventState | None:
+        """The event as it stood after `moment_s` (monotonic): what was known before is wrong. Raises StoreError."""
+        with self._reading:
+            if self._tried_at_s <= moment_s:
+                self._read()
+        if self._failure is not None:
+            raise self._failure
+        return self._states.get(event_id)
+
+    def _refresh(self) -> None:
+        # The first reader reads; the others wait only where there is nothing yet that they could be given.
+        if not self._is_fresh() and self._reading.acquire(blocking=not self._states):
+            try:
+                if not self._is_fresh():
+                    self._read()
+            finally:
+                self._reading.release()
+        if self._failure is not None and not self._states:
+            raise self._failure
+
+    def _is_fresh(self) -> bool:
+        return time.monotonic() - self._tried_at_s < self._fresh_s
+
+    def _read(self) -> None:
+        """A failure counts as read: without that, each caller of an outage would wait for a timeout of its own."""
+        started_s = time.monotonic()
+        try:
+            states = self._events.read(self._events.ids())
+        except StoreError as error:
+            self._failure = error
+            self._tried_at_s = time.monotonic()
+            return
+        self._states = {state.event.event_id: state for state in states}
+        self._failure = None
+        self._tried_at_s = started_s

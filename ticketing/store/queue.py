@@ -1,0 +1,82 @@
+"""The queue of receipt jobs: RQ, with jobs named by dotted path, so that nothing here imports the workers.
+
+What must stay true: a job carries many purchases; its description names none of them (a purchase id is its buyer's
+secret); the queue being away is a StoreError here and no more than a delay, since the outbox enqueues again.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import redis
+from rq import Queue, Retry, SimpleWorker, Worker
+from rq.registry import FailedJobRegistry
+from rq.serializers import JSONSerializer
+
+from ticketing.store import connection
+from ticketing.store.connection import as_store_errors
+
+QUEUE = "receipts"
+SERIALIZER = JSONSerializer  # pickle would run whatever somebody puts into the queue
+RENDER_JOB = "workers.jobs.render_receipts"
+FAILED_JOBS_KEPT_S = 24 * 3600  # RQ's default keeps them a year
+QUEUE_FAULTS_RETRIED = 2
+
+
+@dataclass(frozen=True, slots=True)
+class QueueLevel:
+    """Jobs that wait, jobs that failed, and live workers."""
+
+    depth: int
+    failed: int
+    workers: int
+
+
+def open_client(url: str, *, timeout_s: float, connect_timeout_s: float) -> redis.Redis:
+    """A client for the queue, and for workers (RQ raises the socket timeout itself where it blocks)."""
+    return connection.client(
+        url, timeout_s=timeout_s, connect_timeout_s=connect_timeout_s, connections=32, decode=False
+    )
+
+
+class ReceiptQueue:
+    """Where receipt jobs are put."""
+
+    def __init__(self, client: redis.Redis, *, job_timeout_s: int) -> None:
+        self.client = client
+        self._queue = Queue(QUEUE, connection=client, serializer=SERIALIZER)
+        self._job_timeout_s = job_timeout_s
+
+    def enqueue(self, event_id: str, jobs: Iterable[list[str]]) -> None:
+        """One job for each list of purchase ids. Raises StoreError."""
+        datas = [
+            Queue.prepare_data(
+                RENDER_JOB,
+                args=[event_id, purchase_ids],
+                timeout=self._job_timeout_s,
+                result_ttl=0,
+                failure_ttl=FAILED_JOBS_KEPT_S,
+                description=f"{len(purchase_ids)} receipts of event {event_id}",
+                retry=Retry(max=QUEUE_FAULTS_RETRIED),
+            )
+            for purchase_ids in jobs
+        ]
+        with as_store_errors():
+            self._queue.enqueue_many(datas)
+
+    def level(self) -> QueueLevel:
+        """How the queue stands. Raises StoreError."""
+        with as_store_errors():
+            return QueueLevel(
+                depth=self._queue.count,
+                failed=FailedJobRegistry(QUEUE, connection=self.client).get_job_count(cleanup=False),
+                workers=Worker.count(queue=self._queue),
+            )
+
+
+def run_worker(client: redis.Redis, name: str) -> None:
+    """Work on receipt jobs until a signal ends it, in this process: the supervisor is what restarts it.
+
+    A forked work horse a job costs 15 ms and would compile each event's page again; see design.md.
+    """
+    worker = SimpleWorker([QUEUE], name=name, connection=client, serializer=SERIALIZER, log_job_description=False)
+    worker.work(logging_level="WARNING")

@@ -1,0 +1,166 @@
+"""Every metric: its name, its labels, and where its value comes from.
+
+What must stay true: with several processes each scrape says the same, whichever process answers it. So counters and
+histograms are summed over the processes' files (prometheus_client's multiprocess mode), and what the store knows is
+read from the store. No label holds a purchase, a buyer or a raw path.
+"""
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
+
+from ticketing.model import EventState
+
+MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"
+PURCHASE_OUTCOMES = (
+    "sold",
+    "replayed",
+    "provisional",
+    "sold_out",
+    "not_enough",
+    "buyer_limit",
+    "not_on_sale",
+    "key_reused",
+    "invalid",
+    "unavailable",
+)
+LATENCY_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1000)
+
+
+class SaleMetrics:
+    """What the web processes count of the sale."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        purchases = Counter(
+            "ticketing_purchases_total", "Purchases asked for, by what became of them", ["outcome"], registry=registry
+        )
+        self.purchases = {outcome: purchases.labels(outcome) for outcome in PURCHASE_OUTCOMES}
+        self.duration = Histogram(
+            "ticketing_purchase_duration_seconds",
+            "From the parsed request to the answer",
+            buckets=LATENCY_BUCKETS_S,
+            registry=registry,
+        )
+        self.batch = Histogram(
+            "ticketing_batch_purchases", "Purchases a script call", buckets=BATCH_BUCKETS, registry=registry
+        )
+
+
+class ReceiptMetrics:
+    """What the receipt workers count."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.render = Histogram(
+            "ticketing_receipt_render_seconds",
+            "Drawing one receipt",
+            buckets=(0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0),
+            registry=registry,
+        )
+        self.delay = Histogram(
+            "ticketing_receipt_delay_seconds",
+            "From the sale to the stored receipt",
+            buckets=(0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0),
+            registry=registry,
+        )
+
+
+class Levels(Collector):
+    """The gauges, from what the store said last."""
+
+    def __init__(self, states: Iterable[EventState], *, store_up: bool) -> None:
+        self._states = list(states)
+        self._store_up = store_up
+
+    def collect(self) -> Iterator[Metric]:
+        """The gauges of api.md that come from the store."""
+        levels = {state.event.event_id: state for state in self._states}
+        issued = {event_id: state.issued for event_id, state in levels.items()}
+        sold = {event_id: state.sold for event_id, state in levels.items()}
+        remaining = {event_id: state.remaining for event_id, state in levels.items()}
+        leased = {event_id: state.leased for event_id, state in levels.items()}
+        yield self._by_event("ticketing_tickets_issued", "Tickets issued", issued)
+        yield self._by_event("ticketing_tickets_sold", "Tickets sold", sold)
+        yield self._by_event("ticketing_tickets_remaining", "Tickets issued and not sold", remaining)
+        yield self._by_event("ticketing_leased_tickets", "Tickets granted to holders", leased)
+        receipts = GaugeMetricFamily("ticketing_receipts", "Receipts by status", labels=["status"])
+        for status, count in receipt_counts(self._states).items():
+            receipts.add_metric([status], count)
+        yield receipts
+        yield GaugeMetricFamily(
+            "ticketing_receipt_oldest_pending_seconds",
+            "How long the receipt that is the most overdue has been due",
+            value=oldest_pending_s(self._states),
+        )
+        yield GaugeMetricFamily("ticketing_store_up", "0: the gauges are the last known", value=int(self._store_up))
+        yield GaugeMetricFamily("ticketing_outage", "1 while the store can't be reached", value=int(not self._store_up))
+
+    @staticmethod
+    def _by_event(name: str, text: str, values: dict[str, int]) -> Metric:
+        family = GaugeMetricFamily(name, text, labels=["event_id"])
+        for event_id, value in values.items():
+            family.add_metric([event_id], value)
+        return family
+
+
+def receipt_counts(states: Iterable[EventState]) -> dict[str, int]:
+    """Receipts by status over all events. Ready: bought, and neither pending nor given up."""
+    known = list(states)
+    pending = sum(state.receipts_pending for state in known)
+    failed = sum(state.receipts_failed for state in known)
+    return {"pending": pending, "ready": sum(state.purchases for state in known) - pending - failed, "failed": failed}
+
+
+def oldest_pending_s(states: Iterable[EventState]) -> float:
+    """How long the most overdue receipt has been due, in seconds; 0 where none is overdue."""
+    overdue = [state.as_of_ms - state.oldest_due_ms for state in states if state.oldest_due_ms is not None]
+    return max(0, *overdue, 0) / 1000 if overdue else 0.0
+
+
+class Exposition:
+    """Puts together what a scrape answers."""
+
+    def __init__(self, own: CollectorRegistry, folders: Iterable[Path] = ()) -> None:
+        """`folders` are the multiprocess folders of the parts on this host; without any, this process speaks alone."""
+        self._own = own
+        self._folders = list(folders)
+
+    def registry(self) -> CollectorRegistry:
+        """The counters and histograms of all processes, as they are now."""
+        if MULTIPROCESS not in os.environ:
+            return self._own
+        summed = CollectorRegistry()
+        for folder in self._folders:
+            if folder.is_dir():
+                MultiProcessCollector(summed, path=str(folder))
+        return summed
+
+    def text(self, levels: Levels) -> bytes:
+        """The Prometheus text format."""
+        gauges = CollectorRegistry()
+        gauges.register(levels)
+        return generate_latest(self.registry()) + generate_latest(gauges)
+
+    def values(self, name: str, label: str) -> dict[str, float]:
+        """The samples called `name`, by one of their labels."""
+        families = self.registry().collect()
+        samples = [sample for family in families for sample in family.samples if sample.name == name]
+        summed: dict[str, float] = {}
+        for sample in samples:
+            key = sample.labels.get(label, "")
+            summed[key] = summed.get(key, 0.0) + sample.value
+        return summed
+
+
+def quantile(buckets: dict[str, float], share: float) -> float | None:
+    """The upper bound (seconds) of the histogram bucket in which this share of the observations is reached."""
+    bounds = sorted((float(bound), count) for bound, count in buckets.items())
+    if not bounds or bounds[-1][1] == 0:
+        return None
+    wanted = share * bounds[-1][1]
+    return next(bound for bound, count in bounds if count >= wanted)

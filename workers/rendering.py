@@ -1,0 +1,104 @@
+"""From a job to stored files: read what is due, draw it, store it, take it out of the outbox.
+
+What must stay true: a receipt leaves the outbox only after its file is in its place; one that can't be drawn keeps no
+other from being drawn; a file whose purchase was voided meanwhile is deleted.
+"""
+
+import time
+from collections.abc import Iterable
+
+from loguru import logger
+from prometheus_client import CollectorRegistry
+from ticketing.receipts.seal import Sealer
+
+from ticketing.config import Settings
+from ticketing.errors import UnknownEvent
+from ticketing.model import Event
+from ticketing.receipts.files import ReceiptFiles
+from ticketing.store.connection import open_store
+from ticketing.store.events import EventStore
+from ticketing.store.outbox import DueReceipt, OutboxStore
+from ticketing.store.sale import Versions
+from ticketing.telemetry.logs import short
+from ticketing.telemetry.metrics import ReceiptMetrics
+from workers.receipt_pdf import ReceiptRenderer
+
+EVENT_FRESH_S = 1.0  # a change of an event shows on receipts that are drawn this much later
+
+
+class Rendering:
+    """Draws and stores the receipts of this process's jobs."""
+
+    def __init__(
+        self,
+        events: EventStore,
+        outbox: OutboxStore,
+        files: ReceiptFiles,
+        renderer: ReceiptRenderer,
+        metrics: ReceiptMetrics,
+    ) -> None:
+        self._events = events
+        self._outbox = outbox
+        self._files = files
+        self._renderer = renderer
+        self._metrics = metrics
+        self._known: dict[str, tuple[float, Event]] = {}
+
+    def render(self, event_id: str, purchase_ids: list[str]) -> None:
+        """What is due of these is stored afterwards. Raises UnknownEvent, StoreError."""
+        event = self._event(event_id)
+        due = self._outbox.begin(event_id, purchase_ids)
+        stored = [receipt.purchase.purchase_id for receipt in due if self._store(event, receipt)]
+        if stored:
+            self._forget(self._outbox.finish(event_id, stored))
+            self._observe_delay(due)
+        if due:
+            logger.info("event {}: {} receipts stored, {} failed", event_id, len(stored), len(due) - len(stored))
+
+    def _store(self, event: Event, due: DueReceipt) -> bool:
+        began_s = time.perf_counter()
+        try:
+            pdf = self._renderer.render(event, due.purchase, due.contact)
+            self._files.put(due.purchase.purchase_id, pdf)
+        except Exception:  # whatever one receipt does, the others of the job are drawn; the outbox has this one again
+            logger.exception("the receipt of {} failed", short(due.purchase.purchase_id))
+            return False
+        self._metrics.render.observe(time.perf_counter() - began_s)
+        return True
+
+    def _forget(self, purchase_ids: Iterable[str]) -> None:
+        """Voided while they were drawn: what holds no ticket has no receipt."""
+        for purchase_id in purchase_ids:
+            self._files.delete(purchase_id)
+
+    def _observe_delay(self, due: Iterable[DueReceipt]) -> None:
+        now_ms = time.time() * 1000
+        for receipt in due:
+            self._metrics.delay.observe(max(0.0, now_ms - receipt.purchase.sold_at_ms) / 1000)
+
+    def _event(self, event_id: str) -> Event:
+        read_at_s, event = self._known.get(event_id, (0.0, None))
+        if event is None or time.monotonic() - read_at_s > EVENT_FRESH_S:
+            states = self._events.read([event_id])
+            if not states:
+                raise UnknownEvent(event_id)
+            event = states[0].event
+            self._known[event_id] = (time.monotonic(), event)
+        return event
+
+
+def build(settings: Settings) -> Rendering:
+    """The rendering of these settings. Connects with the first job."""
+    store = open_store(
+        settings.store_url,
+        timeout_s=settings.store_timeout_s,
+        connect_timeout_s=settings.store_connect_timeout_s,
+        connections=2,
+    )
+    return Rendering(
+        EventStore(store, Versions()),
+        OutboxStore(store, tries=settings.receipt_tries, retry_base_ms=settings.receipt_retry_base_ms),
+        ReceiptFiles(settings.receipts_dir),
+        ReceiptRenderer(Sealer(settings.signing_key)),
+        ReceiptMetrics(CollectorRegistry()),
+    )
