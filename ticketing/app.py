@@ -148,7 +148,7 @@ def create_app(
         connect_timeout_s=settings.store_connect_timeout_s,
     )
     service = Service(settings, store, queue_client, offload)
-    app = Flask("ticketing", static_folder=None, root_path=str(Path(__file__).parent))
+    app = Flask("ticketing", static_folder="api/static", root_path=str(Path(__file__).parent))
     app.config.update(MAX_CONTENT_LENGTH=bodies.BODY_MAX_BYTES, PROVIDE_AUTOMATIC_OPTIONS=False)
     app.url_map.merge_slashes = False
     app.extensions["ticketing"] = service

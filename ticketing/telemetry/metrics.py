@@ -9,12 +9,14 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from ticketing.model import EventState
+
+disable_created_metrics()  # a second series for each first, which nobody reads
 
 MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"
 PURCHASE_OUTCOMES = (
