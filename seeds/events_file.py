@@ -287,6 +287,7 @@ WORDS: dict[str, Callable[[dict[str, Any]], str]] = {
     "missing": lambda _: "is missing",
     "extra_forbidden": lambda _: "is not a known member",
     "string_type": lambda _: "must be a text in quotes",
+    "string_unicode": lambda _: "is no valid Unicode text",
     "int_type": lambda _: "must be a whole number without quotes",
     "model_type": lambda _: "must be an object: {...}",
     "string_too_long": lambda context: f"has more than {context['max_length']} characters",

@@ -141,7 +141,7 @@ class ValkeyServer:
 def fake_store() -> Store:
     """A store on fakeredis, empty and shared with nobody."""
     server = fakeredis.FakeServer(version=(7, 2))
-    made = fakeredis.FakeRedis(server=server, decode_responses=True)
+    made = fakeredis.FakeRedis(server=server, decode_responses=True, protocol=2)  # as Store's own connections
     return Store(cast(Pool, made.connection_pool), shebang=False)
 
 

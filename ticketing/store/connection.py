@@ -5,6 +5,7 @@ refused. That is why commands go out through `Store.exchange` alone: it connects
 then sends and reads once (a failure there leaves the outcome unknown).
 """
 
+import re
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -35,7 +36,16 @@ REFUSAL_TYPES = (
     redis.exceptions.AskError,
     redis.exceptions.AuthenticationError,
 )
-BROKEN = (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError, OSError)
+# No reply came, or none that can be understood.
+BROKEN = (
+    redis.exceptions.ConnectionError,
+    redis.exceptions.TimeoutError,
+    redis.exceptions.InvalidResponse,
+    UnicodeDecodeError,
+    OSError,
+)
+# How a server ends an error that a command inside a script raised. What it refuses as a whole has no such ending.
+FROM_WITHIN = re.compile(r" script: |^ACL failure in script")
 
 
 class Connection(Protocol):
@@ -43,7 +53,7 @@ class Connection(Protocol):
 
     def pack_commands(self, commands: Sequence[Command]) -> list[bytes]: ...  # noqa: D102
     def send_packed_command(self, command: Sequence[bytes], check_health: bool = True) -> None: ...  # noqa: D102
-    def read_response(self) -> Any: ...  # noqa: D102
+    def read_response(self, *, disconnect_on_error: bool) -> Any: ...  # noqa: D102
     def disconnect(self) -> None: ...  # noqa: D102
 
 
@@ -147,7 +157,8 @@ def open_store(url: str, *, timeout_s: float, connect_timeout_s: float, connecti
 
 def _reply(connection: Connection) -> Any:
     try:
-        return connection.read_response()
+        # redis-py would hang up at LOADING, though the replies to the other commands are on their way.
+        return connection.read_response(disconnect_on_error=False)
     except REFUSAL_TYPES as error:  # some of these derive from ConnectionError, and are answers all the same
         return error
     except redis.ResponseError as error:
@@ -155,8 +166,12 @@ def _reply(connection: Connection) -> Any:
 
 
 def translate(error: redis.RedisError) -> StoreError:
-    """An error reply as what it means for the command: refused before anything was done, or nobody knows."""
-    if isinstance(error, REFUSAL_TYPES) or str(error).partition(" ")[0] in REFUSALS:
+    """An error reply as what it means for the command: refused before anything was done, or nobody knows.
+
+    Whatever a command inside a script is refused for (by an ACL, say), the script may have written before it.
+    """
+    code = error.status_code or str(error).partition(" ")[0]  # redis-py cuts off those that it knows
+    if code in REFUSALS and not FROM_WITHIN.search(str(error)):
         return StoreRefused(f"Redis refused: {error}")
     return OutcomeUnknown(f"Redis failed: {error}")
 

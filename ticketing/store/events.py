@@ -136,7 +136,7 @@ class EventStore:
             if isinstance(reply, StoreError):
                 raise reply
             if reply:
-                states.append(_state(event_id, reply))
+                states.append(_state_of(event_id, reply))
         return states
 
 
@@ -146,13 +146,20 @@ CONFLICTS = {
     "halted": "it is halted until an operator decides",
     "sold": "tickets of it are sold, so it can't be replaced",
     "leased": "tickets of it are leased, so it can't be replaced",
-    "counted": "tickets of it are sold and a limit a buyer can neither begin nor end after the first sale",
+    "counted": "a limit a buyer can neither begin nor end after the first sale",
 }
 
 
 def in_order(event_id: str) -> tuple[int, int, str]:
     """The key that sorts event ids for people: 2 before 10, numbers before names."""
     return (0, int(event_id), event_id) if event_id.isdecimal() else (1, 0, event_id)
+
+
+def _state_of(event_id: str, reply: list[Any]) -> EventState:
+    try:
+        return _state(event_id, reply)
+    except (KeyError, ValueError) as error:
+        raise StoreError(f"event {event_id}: its info is damaged: {error!r}") from error
 
 
 def _state(event_id: str, reply: list[Any]) -> EventState:

@@ -63,18 +63,21 @@ class OutboxStore:
     def sweep(self, event_ids: Sequence[str], most: int) -> list[tuple[str, list[Overdue]]]:
         """Up to `most` overdue receipts of each event, each moved forward, the further the more tries it had.
 
-        Events without any are left out. Raises StoreError.
+        Events without any are left out, and those whose outbox can't be read. Raises StoreError where none has any.
         """
         touched = [keys.of_event(event_id) for event_id in event_ids]
         args = (most, self._retry_base_ms)
         calls = [scripts.Call("receipts_sweep", (k.receipts, k.tries), args) for k in touched]
         found = []
+        failure: StoreError | None = None
         for event_id, reply in zip(event_ids, scripts.run_all(self._store, calls), strict=True):
             if isinstance(reply, StoreError):
-                raise reply
-            if reply:
+                failure = reply
+            elif reply:
                 pairs = zip(reply[::2], map(int, reply[1::2]), strict=True)
                 found.append((event_id, [Overdue(*pair) for pair in pairs]))
+        if failure is not None and not found:
+            raise failure
         return found
 
     def request(self, event_id: str, purchase_id: str, due_ms: int) -> str:

@@ -5,6 +5,7 @@ reply's version is remembered, so that a store that went back in time answers `w
 """
 
 import json
+import time
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from ticketing.store import keys, scripts
 from ticketing.store.connection import Store, StoreClock
 
 WITHOUT_LEVEL = frozenset({"no_event", "went_back", "halted"})
+CLOCK_STEP_S = 0.002  # both clocks are read in whole milliseconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,7 @@ class SaleStore:
         self._clock = clock
         self._timeout_ms = timeout_ms
         self._due_ms = due_ms
+        self.too_late_s = 0.0  # from then on (monotonic) no purchase that was sent so far can sell any more
 
     def greet(self, secret_fingerprint: str) -> None:
         """Returns once the store answers, its time is known, and it is sold from with this id secret only.
@@ -77,7 +80,7 @@ class SaleStore:
         Raises StoreRefused: nothing was left behind that could sell.
         """
         try:
-            time, _, secret = self._store.read(
+            now, _, secret = self._store.read(
                 ("TIME",), ("SET", keys.ID_SECRET, secret_fingerprint, "NX"), ("GET", keys.ID_SECRET)
             )
         except StoreError as error:
@@ -86,7 +89,7 @@ class SaleStore:
             raise StoreRefused(
                 "this process has another ID_SECRET than the one that this store is sold with: it sells nothing"
             )
-        self._clock.saw(int(time[0]) * 1000 + int(time[1]) // 1000)
+        self._clock.saw(int(now[0]) * 1000 + int(now[1]) // 1000)
 
     def purchase(self, batches: Sequence[EventBatch]) -> list[list[SaleReply]]:
         """Run purchase.lua for every batch in one round trip; a reply for each purchase, in the same order.
@@ -104,6 +107,8 @@ class SaleStore:
         now_ms = self._clock.now_ms()
         if now_ms is None:
             raise StoreRefused("the store's time is not known yet")
+        # The store's clock can't be behind what is believed here, so the script's deadline is over by then.
+        self.too_late_s = time.monotonic() + self._timeout_ms / 1000 + CLOCK_STEP_S
         args: list[str | int] = [
             batch.seed,
             self._versions.seen(batch.event_id, batch.seed),

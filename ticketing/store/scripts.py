@@ -16,6 +16,7 @@ from ticketing.errors import StoreError
 from ticketing.store.connection import Command, Store, translate
 
 FOLDER = Path(__file__).parent
+READERS = frozenset({"state", "audit_confirm"})  # run also where writing is refused: out of memory, on a replica
 
 
 class Script(NamedTuple):
@@ -35,10 +36,10 @@ class Call(NamedTuple):
 
 @cache
 def load(name: str, shebang: bool) -> Script:
-    """The script in `<name>.lua`, with the line that makes a real server refuse it before its first write."""
+    """The script in `<name>.lua`, with the line that makes a real server refuse it before its first write, or none."""
     text = (FOLDER / f"{name}.lua").read_text(encoding="utf-8")
     if shebang:
-        text = "#!lua\n" + text
+        text = f"#!lua{' flags=no-writes' if name in READERS else ''}\n{text}"
     return Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 

@@ -1,0 +1,137 @@
+"""A TCP proxy that spoils a connection on purpose: it keeps commands, swallows replies, cuts, and delivers late.
+
+What must stay true: it changes no byte; what it kept it delivers in order, even when the client is long gone, as a
+network or a stopped server would.
+"""
+
+import contextlib
+import socket
+import struct
+import threading
+import time
+
+from tests.servers import HOST
+
+CHUNK = 1 << 16
+RESET = struct.pack("ii", 1, 0)  # SO_LINGER: close with a reset, as a crash would
+
+
+class _Link:
+    """One client's connection and its own connection to the server."""
+
+    def __init__(self, proxy: "Proxy", client: socket.socket) -> None:
+        self._proxy = proxy
+        self._client = client
+        self._server = socket.create_connection((HOST, proxy.target_port))
+        self._sending = threading.Lock()
+        self._kept: list[bytes] = []
+        for work in (self._commands, self._replies):
+            threading.Thread(target=work, daemon=True).start()
+
+    def _commands(self) -> None:
+        with contextlib.suppress(OSError):
+            while data := self._client.recv(CHUNK):
+                with self._sending:
+                    if self._proxy.keeps_commands or self._kept:  # in order
+                        self._kept.append(data)
+                    else:
+                        self._server.sendall(data)
+        if not self._kept:
+            self.close()
+
+    def _replies(self) -> None:
+        with contextlib.suppress(OSError):
+            while data := self._server.recv(CHUNK):
+                time.sleep(self._proxy.delay_s)
+                if self._proxy.swallows_replies:
+                    self._proxy.swallowed += len(data)
+                else:
+                    with contextlib.suppress(OSError):
+                        self._client.sendall(data)
+        self.close_client()
+
+    def kept(self) -> int:
+        return sum(map(len, self._kept))
+
+    def deliver(self) -> None:
+        with self._sending, contextlib.suppress(OSError):
+            while self._kept:
+                self._server.sendall(self._kept.pop(0))
+
+    def close_client(self) -> None:
+        _reset(self._client)
+
+    def close(self) -> None:
+        _reset(self._client)
+        _reset(self._server)
+
+
+class Proxy:
+    """Stands before a server of this host, on a free port of its own. At first it passes everything on."""
+
+    def __init__(self, target_port: int) -> None:
+        self.target_port = target_port
+        self.keeps_commands = False  # they are delivered when `deliver` says so
+        self.swallows_replies = False  # the server gets the commands, and nobody its replies
+        self.refuses = False  # new connections are closed at once
+        self.delay_s = 0.0  # of each reply
+        self.swallowed = 0  # bytes
+        self._links: list[_Link] = []
+        self._listener = socket.create_server((HOST, 0))
+        self._thread = threading.Thread(target=self._accept, daemon=True)
+        self._thread.start()
+
+    @property
+    def url(self) -> str:
+        return f"redis://{HOST}:{self._listener.getsockname()[1]}/0"
+
+    def kept(self) -> int:
+        """Bytes of commands that wait to be delivered."""
+        return sum(link.kept() for link in self._links)
+
+    def deliver(self) -> None:
+        """Every kept command reaches the server now, in the order of its connection."""
+        for link in self._links:
+            link.deliver()
+
+    def drop_clients(self) -> None:
+        """Clients are reset; what was kept of them can still be delivered."""
+        for link in self._links:
+            link.close_client()
+
+    def cut(self) -> None:
+        """All connections are reset on both sides."""
+        for link in self._links:
+            link.close()
+
+    def heal(self) -> None:
+        """New connections work again; old ones keep what they kept."""
+        self.keeps_commands = self.swallows_replies = self.refuses = False
+        self.delay_s = 0.0
+
+    def stop(self) -> None:
+        """No connection is left, and nobody listens."""
+        # Closing a socket does not wake the thread that waits in accept; shutting it down does.
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self._thread.join(5)
+        self.cut()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                try:
+                    if self.refuses:
+                        raise ConnectionRefusedError
+                    self._links.append(_Link(self, client))
+                except OSError:  # the server is away
+                    _reset(client)
+
+
+def _reset(connection: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+        connection.shutdown(socket.SHUT_RDWR)
+    connection.close()

@@ -1,0 +1,81 @@
+"""A process that sells, as a web worker does, without HTTP: the test's end of it. The other is shop_process.py."""
+
+import itertools
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tests.servers import environment, wait_until
+
+ANSWER_DEADLINE_S = 30.0
+
+
+class Shop:
+    """A selling process of its own."""
+
+    def __init__(self, url: str, folder: Path, *, timeout_s: float = 0.5) -> None:
+        self._answers: dict[int, dict[str, Any]] = {}
+        self._numbers = itertools.count(1)
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.shop_process", url, str(timeout_s)],
+            cwd=folder,
+            env=environment(folder),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            bufsize=1,
+        )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def ask(self, quantity: int = 1, *, key: str | None = None, event_id: str = "1") -> int:
+        """A purchase is asked for; the number under which its answer comes."""
+        return self._send({"event_id": event_id, "quantity": quantity, "key": key})
+
+    def answer(self, number: int) -> dict[str, Any]:
+        """The answer, waited for."""
+        wait_until(lambda: number in self._answers, ANSWER_DEADLINE_S, f"answer {number}")
+        return self._answers[number]
+
+    def has_answered(self, number: int) -> bool:
+        return number in self._answers
+
+    def buy(self, quantity: int = 1, *, key: str | None = None, event_id: str = "1") -> dict[str, Any]:
+        """Ask, and wait for the answer."""
+        return self.answer(self.ask(quantity, key=key, event_id=event_id))
+
+    def answers(self, numbers: Sequence[int]) -> list[dict[str, Any]]:
+        return [self.answer(number) for number in numbers]
+
+    def voids_left(self) -> int:
+        """Purchases of unknown outcome that are still to be voided."""
+        return int(self.answer(self._send({"do": "voids"}))["left"])
+
+    def stop(self) -> None:
+        """It finishes what it began, and ends."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.close()
+        try:
+            self._process.wait(ANSWER_DEADLINE_S)
+        finally:
+            self._process.kill()
+            self._process.wait()
+            self._reader.join(5)
+            self._process.stdout.close()
+
+    def _send(self, message: dict[str, Any]) -> int:
+        number = next(self._numbers)
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps({"number": number, **message}) + "\n")
+        return number
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            answer = json.loads(line)
+            self._answers[answer.pop("number")] = answer
