@@ -79,9 +79,12 @@ def _verify(options: argparse.Namespace, settings: Settings) -> int:
         return 2
     table = Table("ticket", "event", "verdict")
     for verdict in verdicts:
-        table.add_row(verdict.ticket_id or "-", verdict.event_id or "-", verdict.detail)
+        sealed = verdict.sealed
+        table.add_row(
+            *(("-", "-", verdict.problem) if sealed is None else (sealed.ticket_id, sealed.event_id, "genuine"))
+        )
     Console().print(table)
-    return 0 if verdicts and all(verdict.ok for verdict in verdicts) else 1
+    return 0 if verdicts and all(verdict.genuine for verdict in verdicts) else 1
 
 
 def _public_key(_: argparse.Namespace, settings: Settings) -> int:

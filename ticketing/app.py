@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_flask_exporter import PrometheusMetrics
 from werkzeug.exceptions import HTTPException
 
-from ticketing.api import admin, bodies, events, health, metrics, problems, purchases, receipts
+from ticketing.api import admin, bodies, contract, events, health, metrics, paths, problems, purchases, receipts
 from ticketing.config import Settings
 from ticketing.errors import TicketingError
 from ticketing.model import Outcome
@@ -35,7 +35,7 @@ from ticketing.telemetry.metrics import Exposition, SaleMetrics
 from ticketing.telemetry.summary import Summary
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
-LINKS = {"events": "/events", "buy": "/buy/{event_id}", "health": "/health", "metrics": "/metrics"}
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
 class Service:
@@ -76,7 +76,7 @@ class Service:
         )
         self.operations = Operations(store, self.events, self.outbox, self.queue, self.files, self.exposition, offload)
         self.purchases = purchases.Purchases(self.counter, self.receipts, self.metrics)
-        self.health = health.Health(self.catalogue, self.queue, lambda: durability.fsync_policy(store))
+        self.health = health.Health(self.catalogue, self.queue, lambda: durability.fsync_policy(store), self._greet)
         self.summary = Summary(self.exposition, self.catalogue.states, settings.run_dir / "summary.lock")
         self._troubled: set[str] = set()
 
@@ -96,11 +96,15 @@ class Service:
         self.voids.stop()
         self.dispatcher.stop()
 
+    def _greet(self) -> None:
+        self.sales.greet(self.identity.secret_fingerprint)
+
     def _warn_of_weak_store(self) -> None:
         try:
+            self._greet()
             self.catalogue.states()
         except TicketingError as error:
-            logger.warning("the store can't be reached yet: {}", error)
+            logger.warning("nothing can be sold yet: {}", error)
             return
         policy = durability.fsync_policy(self.store)
         if policy != durability.SAFE:
@@ -119,7 +123,7 @@ class Service:
             )
         elif report.event_id not in self._troubled:  # a line when it begins, none a request
             self._troubled.add(report.event_id)
-            logger.error("event {}: nothing is sold of it now: {}", report.event_id, outcomes)
+            logger.error("event {}: nothing is sold of it now: {} {}", report.event_id, outcomes, report.reason)
 
 
 TROUBLES = (Outcome.REFUSED, Outcome.UNKNOWN, Outcome.WENT_BACK, Outcome.HALTED)
@@ -151,6 +155,7 @@ def create_app(
     app = Flask("ticketing", static_folder="api/static", root_path=str(Path(__file__).parent))
     app.config.update(MAX_CONTENT_LENGTH=bodies.BODY_MAX_BYTES, PROVIDE_AUTOMATIC_OPTIONS=False)
     app.url_map.merge_slashes = False
+    app.url_map.converters["text"] = paths.Text
     app.extensions["ticketing"] = service
     _answer_errors(app)
     _name_requests(app)
@@ -166,22 +171,22 @@ def _add_routes(app: Flask, service: Service) -> None:
     app.register_blueprint(metrics.blueprint(service.exposition, service.catalogue))
     app.register_blueprint(admin.blueprint(service.operations, service.settings.admin_token))
     admin.add_dashboard(app, service.queue.client, service.settings.admin_token)
-    app.add_url_rule("/", "index", lambda: LINKS, methods=["GET"])
+    app.register_blueprint(contract.blueprint())
     # /buy is left out: our own counters serve both of its routes. By rule, since a raw path would be a label's value.
     PrometheusMetrics(app, path=None, registry=service.registry, group_by="url_rule", excluded_paths=["^/buy/"])
 
 
 def _answer_errors(app: Flask) -> None:
     def of_ours(error: TicketingError) -> Response:
-        return _problem(problems.of_error(error))
+        return problems.respond(problems.of_error(error))
 
     def of_http(error: HTTPException) -> Response:
         kept = {name: value for name, value in error.get_headers() if name in {"Allow", "Retry-After"}}
-        return _problem(problems.of_status(error.code or 500, kept))
+        return problems.respond(problems.of_status(error.code or 500, kept))
 
     def of_bug(error: Exception) -> Response:
         logger.opt(exception=error).error("{} {} failed, request {}", request.method, request.url_rule, g.request_id)
-        return _problem(problems.of_status(500))
+        return problems.respond(problems.of_status(500))
 
     app.register_error_handler(TicketingError, of_ours)
     app.register_error_handler(HTTPException, of_http)
@@ -193,13 +198,11 @@ def _name_requests(app: Flask) -> None:
     def name() -> None:
         given = request.headers.get("X-Request-ID", "")
         g.request_id = given if REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+        if request.method not in METHODS:  # a label of the exporter, which must not grow with what strangers make up
+            request.method = "OTHER"
 
     @app.after_request
     def tell(response: Response) -> Response:
         response.headers["X-Request-ID"] = g.request_id
         response.headers["X-Content-Type-Options"] = "nosniff"
         return response
-
-
-def _problem(problem: problems.Problem) -> Response:
-    return Response(problem.body(), problem.status, dict(problem.headers), content_type=problems.MEDIA_TYPE)

@@ -70,7 +70,7 @@ class Settings(BaseSettings):
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["auto", "text", "json"] = "auto"
-    prometheus_multiproc_dir: Path | None = None
+    metrics_dir: Path | None = None
 
     @field_validator("log_level", mode="before")
     @classmethod
@@ -123,7 +123,7 @@ class Settings(BaseSettings):
     @property
     def metrics_dirs(self) -> tuple[Path, Path]:
         """The folders in which the web processes and the receipt workers of this host keep their counters."""
-        folder = self.prometheus_multiproc_dir or self.run_dir / "metrics"
+        folder = self.metrics_dir or self.run_dir / "metrics"
         return folder / "web", folder / "workers"
 
     @property

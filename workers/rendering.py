@@ -9,12 +9,12 @@ from collections.abc import Iterable
 
 from loguru import logger
 from prometheus_client import CollectorRegistry
-from ticketing.receipts.seal import Sealer
 
 from ticketing.config import Settings
 from ticketing.errors import UnknownEvent
 from ticketing.model import Event
 from ticketing.receipts.files import ReceiptFiles
+from ticketing.receipts.seal import Sealer
 from ticketing.store.connection import open_store
 from ticketing.store.events import EventStore
 from ticketing.store.outbox import DueReceipt, OutboxStore
@@ -23,6 +23,7 @@ from ticketing.telemetry.logs import short
 from ticketing.telemetry.metrics import ReceiptMetrics
 from workers.receipt_pdf import ReceiptRenderer
 
+KINDS_SAID = 100
 EVENT_FRESH_S = 1.0  # a change of an event shows on receipts that are drawn this much later
 
 
@@ -43,6 +44,7 @@ class Rendering:
         self._renderer = renderer
         self._metrics = metrics
         self._known: dict[str, tuple[float, Event]] = {}
+        self._said: set[str] = set()  # kinds of failures whose traceback was logged
 
     def render(self, event_id: str, purchase_ids: list[str]) -> None:
         """What is due of these is stored afterwards. Raises UnknownEvent, StoreError."""
@@ -60,11 +62,19 @@ class Rendering:
         try:
             pdf = self._renderer.render(event, due.purchase, due.contact)
             self._files.put(due.purchase.purchase_id, pdf)
-        except Exception:  # whatever one receipt does, the others of the job are drawn; the outbox has this one again
-            logger.exception("the receipt of {} failed", short(due.purchase.purchase_id))
+        except Exception as error:  # whatever one receipt does, the job's others are drawn; the outbox has it again
+            self._say_failed(due.purchase.purchase_id, error)
             return False
         self._metrics.render.observe(time.perf_counter() - began_s)
         return True
+
+    def _say_failed(self, purchase_id: str, error: Exception) -> None:
+        """The whole traceback once a kind of error and worker: a fault of an event's page fails its every receipt."""
+        kind = f"{type(error).__name__}: {error}"
+        traceback = None if kind in self._said else error
+        if len(self._said) < KINDS_SAID:
+            self._said.add(kind)
+        logger.opt(exception=traceback).error("the receipt of {} failed: {}", short(purchase_id), kind)
 
     def _forget(self, purchase_ids: Iterable[str]) -> None:
         """Voided while they were drawn: what holds no ticket has no receipt."""

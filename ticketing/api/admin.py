@@ -5,19 +5,24 @@ site; no answer names a purchase.
 """
 
 import hmac
+import re
 from collections.abc import Callable
+from functools import wraps
 from typing import Any, TypeVar
 
 import orjson
 import rq_dashboard
 from flask import Blueprint, Flask, Response, request
+from rq.exceptions import NoSuchJobError
 from rq_dashboard import web as dashboard
+from werkzeug.exceptions import NotFound, UnsupportedMediaType
 
 from ticketing.api import problems
 from ticketing.api.bodies import is_json, parse_object, refuse_unknown
 from ticketing.errors import BadRequest, Fault, StoreError, Unavailable, UnknownEvent
 from ticketing.model import EVENT_ID
 from ticketing.operations import Operations
+from ticketing.store.connection import as_store_errors
 from ticketing.store.queue import SERIALIZER
 
 T = TypeVar("T")
@@ -26,6 +31,8 @@ RQ_PATH = "/admin/rq"
 ADD_MAX = 1_000_000
 SAFE_METHODS = frozenset({"GET", "HEAD"})
 SAME_SITE = frozenset({"same-origin", "none"})
+REGISTRIES = frozenset({"queued", "failed", "deferred", "started", "finished", "scheduled", "canceled"})
+PURCHASE_ID = re.compile(rb"(?<![A-Za-z0-9_-])([A-Za-z0-9][A-Za-z0-9_-]{0,63})\.[A-Za-z0-9_-]{28}(?![A-Za-z0-9_-])")
 
 
 def blueprint(operations: Operations, token: str) -> Blueprint:
@@ -50,15 +57,15 @@ def blueprint(operations: Operations, token: str) -> Blueprint:
     def retry() -> Response:
         return _json({"retried": _or_unavailable(operations.retry_failed_receipts)})
 
-    @routes.post("/events/<path:event_id>/pause")
+    @routes.post("/events/<text:event_id>/pause")
     def pause(event_id: str) -> Response:
         return _json(_or_unavailable(lambda: operations.set_paused(_known_form(event_id), paused=True)))
 
-    @routes.post("/events/<path:event_id>/resume")
+    @routes.post("/events/<text:event_id>/resume")
     def resume(event_id: str) -> Response:
         return _json(_or_unavailable(lambda: operations.set_paused(_known_form(event_id), paused=False)))
 
-    @routes.post("/events/<path:event_id>/tickets")
+    @routes.post("/events/<text:event_id>/tickets")
     def add(event_id: str) -> Response:
         more = _whole_number(_body({"add"}), "add", 1, ADD_MAX)
         return _json(_or_unavailable(lambda: operations.add_tickets(_known_form(event_id), more)))
@@ -68,23 +75,37 @@ def blueprint(operations: Operations, token: str) -> Blueprint:
 
 def refuse_strangers(token: str) -> Response | None:
     """None for whoever holds the admin token; else the answer: 401 without one, 403 with a wrong one."""
-    authorization = request.authorization
-    given = None
-    if authorization is not None:
-        given = authorization.token if authorization.type == "bearer" else authorization.password
+    given = _given_token()
     if given is None:
-        return _problem(problems.of_status(401, {"WWW-Authenticate": 'Basic realm="ticketing", Bearer'}))
+        return problems.respond(problems.of_status(401, {"WWW-Authenticate": 'Basic realm="ticketing", Bearer'}))
     if not hmac.compare_digest(given.encode(), token.encode()):
-        return _problem(problems.of_status(403))
-    if request.method not in SAFE_METHODS and request.headers.get("Sec-Fetch-Site", "none") not in SAME_SITE:
-        return _problem(problems.of_status(403))  # a page of another site, in a browser that knows the password
+        return problems.respond(problems.of_status(403))
+    if request.method not in SAFE_METHODS and _from_other_site():
+        return problems.respond(problems.other_site())
     return None
+
+
+def _given_token() -> str | None:
+    """What stands for the token in the request: as it was sent (werkzeug's parser takes `a=b` for a parameter)."""
+    scheme, _, rest = request.headers.get("Authorization", "").strip().partition(" ")
+    if scheme.lower() == "bearer" and rest:
+        return rest.strip()
+    return request.authorization.password if request.authorization is not None else None
+
+
+def _from_other_site() -> bool:
+    """Whether a browser, which may know the password, was made to ask this by a page of another site."""
+    fetch_site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
+    if fetch_site is not None:
+        return fetch_site not in SAME_SITE
+    return origin is not None and origin.partition("://")[2] != request.host  # browsers of before 2023
 
 
 def add_dashboard(app: Flask, queue_client: Any, token: str) -> None:
     """rq-dashboard at /admin/rq, on our own client: its own would have no timeout, and connect at each request."""
     board = dashboard.blueprint
     board.before_request_funcs = {None: [lambda: _guard_dashboard(token)]}
+    board.after_request_funcs = {None: [_without_purchase_ids]}
     dashboard.config.serializer = SERIALIZER
     # The original shows a job's arguments, which are purchase ids: their buyers' secrets.
     dashboard.serialize_current_job = _current_job
@@ -92,6 +113,9 @@ def add_dashboard(app: Flask, queue_client: Any, token: str) -> None:
     app.config["RQ_DASHBOARD_REDIS_URL"] = ("the queue",)
     app.redis_conn = queue_client  # type: ignore[attr-defined]  # where rq-dashboard looks for it
     app.register_blueprint(board, url_prefix=RQ_PATH)
+    for endpoint, view in app.view_functions.items():
+        if endpoint.startswith(f"{board.name}."):
+            app.view_functions[endpoint] = _with_our_errors(view)
 
 
 def _guard_dashboard(token: str) -> Response | None:
@@ -100,8 +124,38 @@ def _guard_dashboard(token: str) -> Response | None:
         return refused
     changes = request.url_rule is not None and "POST" in (request.url_rule.methods or ())
     if changes and request.method != "POST":
-        return _problem(problems.of_status(405, {"Allow": "POST"}))
+        return problems.respond(problems.of_status(405, {"Allow": "POST"}))
+    if not _names_a_page(request.view_args or {}):
+        raise NotFound
     return None
+
+
+def _names_a_page(names: dict[str, Any]) -> bool:
+    """Whether rq-dashboard's view can make something of its path: it takes what it is given for granted."""
+    numbers = [str(names[name]) for name in ("page", "per_page") if name in names]
+    counted = all(text.isascii() and text.isdecimal() and 0 < int(text) < 10_000 for text in numbers)
+    return counted and names.get("registry_name", "queued") in REGISTRIES
+
+
+def _with_our_errors(view: Callable[..., Any]) -> Callable[..., Any]:
+    """The view, with the answers of ours where the queue is away (503) or knows no such job (404)."""
+
+    @wraps(view)
+    def answer(*args: Any, **kwargs: Any) -> Any:
+        try:
+            with as_store_errors():
+                return view(*args, **kwargs)
+        except NoSuchJobError:
+            raise NotFound from None
+
+    return answer
+
+
+def _without_purchase_ids(response: Response) -> Response:
+    """A failed job's traceback may name a purchase; what is shown of it fetches no receipt."""
+    if response.mimetype == "application/json":
+        response.set_data(PURCHASE_ID.sub(rb"\1.(hidden)", response.get_data()))
+    return response
 
 
 def _current_job(job: Any) -> Any:
@@ -118,7 +172,7 @@ def _current_job(job: Any) -> Any:
 def _body(known: set[str]) -> dict[str, Any]:
     body = request.get_data(cache=False)
     if body and not is_json(request.headers.get("Content-Type")):
-        raise BadRequest(Fault("Content-Type", "must be application/json"))
+        raise UnsupportedMediaType
     members = parse_object(body)
     refuse_unknown(members, known, "")
     return members
@@ -148,7 +202,3 @@ def _json(value: object) -> Response:
     answer = Response(orjson.dumps(value), content_type="application/json")
     answer.headers["Cache-Control"] = "no-store"
     return answer
-
-
-def _problem(problem: problems.Problem) -> Response:
-    return Response(problem.body(), problem.status, dict(problem.headers), content_type=problems.MEDIA_TYPE)

@@ -5,6 +5,7 @@ BadRequest that names the place. `{"qty": 2}` must not buy one ticket.
 """
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
@@ -14,6 +15,7 @@ from ticketing.model import NOBODY, QUANTITY_MAX, Buyer
 BODY_MAX_BYTES = 16 * 1024
 JSON_TYPE = "application/json"
 KEY_MIN, KEY_MAX = 16, 255
+DIGITS_MAX = 18
 BUYER_FIELDS = {"id": 255, "name": 200, "email": 254}  # the most characters of each
 CONTROL = frozenset(map(chr, [*range(0x20), 0x7F, *range(0x80, 0xA0)]))
 
@@ -26,7 +28,9 @@ def is_json(content_type: str | None) -> bool:
 def parse_object(body: bytes) -> dict[str, Any]:
     """The JSON object in a body. Raises BadRequest."""
     try:
-        value = json.loads(body.decode("utf-8"), object_pairs_hook=_once_each, parse_constant=_no_constant)
+        value = json.loads(
+            body.decode("utf-8"), object_pairs_hook=_once_each, parse_constant=_no_constant, parse_int=_whole
+        )
     except UnicodeDecodeError:
         raise BadRequest(Fault("", "is not UTF-8")) from None
     except RecursionError:
@@ -40,24 +44,31 @@ def parse_object(body: bytes) -> dict[str, Any]:
     return value
 
 
-def parse_purchase(body: bytes) -> tuple[int, Buyer]:
-    """Quantity and buyer that a body asks for; one ticket for nobody where it is empty. Raises BadRequest."""
+def parse_purchase(body: bytes, limit: int = QUANTITY_MAX) -> tuple[int, Buyer]:
+    """Quantity and buyer that a body asks for; one ticket for nobody where it is empty. Raises BadRequest.
+
+    `limit` is what the event allows, as far as it is known: told where the quantity is none, and not checked here.
+    """
     if not body:
         return 1, NOBODY
     members = parse_object(body)
     refuse_unknown(members, {"quantity", "buyer"}, "")
     quantity = members.get("quantity", 1)
     if type(quantity) is not int or not 1 <= quantity <= QUANTITY_MAX:  # a bool is an int, and not a quantity
-        raise BadQuantity(QUANTITY_MAX)
+        raise BadQuantity(limit)
     return quantity, _buyer(members["buyer"]) if "buyer" in members else NOBODY
 
 
 def parse_key(header: str | None) -> str | None:
-    """The Idempotency-Key as it was sent, or None. Raises BadKey: a short one could be guessed."""
+    """The Idempotency-Key as it was sent, or None. Raises BadKey: a short one could be guessed.
+
+    Two headers arrive as one, joined by a comma. Taken for a key they would buy again what one of them has bought.
+    """
     if header is None:
         return None
-    if not KEY_MIN <= len(header) <= KEY_MAX or not (header.isascii() and header.isprintable()):
-        raise BadKey(Fault("Idempotency-Key", f"must be {KEY_MIN} to {KEY_MAX} printable ASCII characters"))
+    if not KEY_MIN <= len(header) <= KEY_MAX or not (header.isascii() and header.isprintable()) or "," in header:
+        rule = f"must be one key of {KEY_MIN} to {KEY_MAX} printable ASCII characters, without a comma"
+        raise BadKey(Fault("Idempotency-Key", rule))
     return header
 
 
@@ -69,8 +80,11 @@ def refuse_unknown(members: Mapping[str, Any], known: set[str], at: str) -> None
 
 
 def pointer(name: str) -> str:
-    """A member's name as a part of a JSON pointer (RFC 6901), shortened to what fits an answer."""
-    return name[:64].replace("~", "~0").replace("/", "~1")
+    """A member's name as a part of a JSON pointer (RFC 6901), shortened to what fits an answer.
+
+    A lone surrogate, which JSON can spell and UTF-8 can't, becomes a question mark.
+    """
+    return name[:64].encode("utf-8", "replace").decode().replace("~", "~0").replace("/", "~1")
 
 
 def _buyer(value: Any) -> Buyer:
@@ -104,6 +118,11 @@ def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(members) != len(pairs):
         raise ValueError("has a member twice")
     return members
+
+
+def _whole(digits: str) -> float:
+    """Beyond what any member means: infinity, which fits none. Python refuses to read 5,000 digits, and says why."""
+    return int(digits) if len(digits) <= DIGITS_MAX else math.inf
 
 
 def _no_constant(name: str) -> NoReturn:

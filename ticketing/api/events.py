@@ -7,7 +7,7 @@ from flask import Blueprint, Response, request
 
 from ticketing.api.times import rfc3339
 from ticketing.errors import BadRequest, Fault, StoreError, Unavailable, UnknownEvent
-from ticketing.model import EventState
+from ticketing.model import EVENT_ID, EventState
 from ticketing.sale.catalogue import Catalogue
 from ticketing.store.events import in_order
 
@@ -47,15 +47,15 @@ def blueprint(catalogue: Catalogue) -> Blueprint:
     @routes.get("/events")
     def list_events() -> Response:
         limit = _limit(request.args.get("limit"))
-        after = request.args.get("after")
+        after = _after(request.args.get("after"))
         states = _states(catalogue)
-        if after is not None:
+        if after:
             states = [state for state in states if in_order(state.event.event_id) > in_order(after)]
         page = states[:limit]
         following = f"/events?limit={limit}&after={page[-1].event.event_id}" if len(states) > limit else None
         return _json({"events": [view(state, store_up=catalogue.store_up) for state in page], "next": following})
 
-    @routes.get("/events/<path:event_id>")
+    @routes.get("/events/<text:event_id>")
     def one_event(event_id: str) -> Response:
         try:
             state = catalogue.find_fresh(event_id)
@@ -75,8 +75,14 @@ def _states(catalogue: Catalogue) -> list[EventState]:
         raise Unavailable(str(error)) from error
 
 
+def _after(text: str | None) -> str:
+    if text and EVENT_ID.fullmatch(text) is None:
+        raise BadRequest(Fault("after", "must be an event id"))
+    return text or ""
+
+
 def _limit(text: str | None) -> int:
-    if text is None:
+    if not text:
         return LIMIT_DEFAULT
     if not (text.isascii() and text.isdecimal() and len(text) < 10 and 1 <= int(text) <= LIMIT_MAX):
         raise BadRequest(Fault("limit", f"must be a whole number from 1 to {LIMIT_MAX}"))

@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 from flask import Blueprint, Response
 
+from ticketing.api import problems
 from ticketing.errors import StoreError
 from ticketing.sale.catalogue import Catalogue
 from ticketing.store.queue import ReceiptQueue
@@ -22,10 +23,14 @@ FRESH_S = 1.0
 class Health:
     """What this process finds when it looks around."""
 
-    def __init__(self, catalogue: Catalogue, queue: ReceiptQueue, fsync_policy: Callable[[], str]) -> None:
+    def __init__(
+        self, catalogue: Catalogue, queue: ReceiptQueue, fsync_policy: Callable[[], str], greet: Callable[[], None]
+    ) -> None:
+        """`greet` raises StoreError where the store would let this process sell nothing."""
         self._catalogue = catalogue
         self._queue = queue
         self._fsync_policy = fsync_policy
+        self._greet = greet
         self._looking = threading.Lock()
         self._found: dict[str, Any] = {}
         self._looked_at_s = -FRESH_S
@@ -43,7 +48,7 @@ class Health:
 
     def can_sell(self) -> bool:
         """Whether this process can sell now."""
-        return bool(self.look()["status"] == "ok")
+        return bool(self.look()["checks"]["store"]["sells"])
 
     def _look(self) -> dict[str, Any]:
         try:
@@ -52,11 +57,23 @@ class Health:
             states = []
         up = self._catalogue.store_up
         checks = {
-            "store": {"up": up, "events": len(states), "fsync": self._fsync_policy() if up else "unknown"},
+            "store": {
+                "up": up,
+                "sells": up and self._is_welcome(),
+                "events": len(states),
+                "fsync": self._fsync_policy() if up else "unknown",
+            },
             "queue": self._queue_check(),
             "receipts": {**receipt_counts(states), "oldest_pending_s": oldest_pending_s(states)},
         }
         return {"status": "ok" if up else "outage", "store": "redis" if up else "reserve", "checks": checks}
+
+    def _is_welcome(self) -> bool:
+        try:
+            self._greet()
+        except StoreError:
+            return False
+        return True
 
     def _queue_check(self) -> dict[str, Any]:
         try:
@@ -72,23 +89,20 @@ def blueprint(health: Health) -> Blueprint:
 
     @routes.get("/health")
     def whole() -> Response:
-        return _json(health.look(), 200)
+        return _json(health.look())
 
     @routes.get("/health/live")
     def live() -> Response:
-        return _json({"status": "ok"}, 200)
+        return _json({"status": "ok"})
 
     @routes.get("/health/ready")
     def ready() -> Response:
-        can_sell = health.can_sell()
-        return _json({"status": "ok" if can_sell else "outage"}, 200 if can_sell else 503)
+        if not health.can_sell():
+            return problems.respond(problems.not_ready())
+        return _json({"status": "ok"})
 
     return routes
 
 
-def _json(value: object, status: int) -> Response:
-    answer = Response(orjson.dumps(value), status, content_type="application/json")
-    answer.headers["Cache-Control"] = "no-store"
-    if status == 503:
-        answer.headers["Retry-After"] = "1"
-    return answer
+def _json(value: object) -> Response:
+    return Response(orjson.dumps(value), headers={"Cache-Control": "no-store"}, content_type="application/json")

@@ -14,6 +14,8 @@ from ticketing.model import EventState
 from ticketing.sale.catalogue import Catalogue
 from ticketing.telemetry.metrics import PURCHASE_OUTCOMES, Exposition, Levels, receipt_counts
 
+HEADERS = {"Cache-Control": "no-store", "Vary": "Accept"}
+
 
 def blueprint(exposition: Exposition, catalogue: Catalogue) -> Blueprint:
     """The route."""
@@ -24,9 +26,9 @@ def blueprint(exposition: Exposition, catalogue: Catalogue) -> Blueprint:
         states = known_states(catalogue)
         if _wants_json():
             shown = as_json(exposition, states, store_up=catalogue.store_up)
-            return Response(orjson.dumps(shown), content_type="application/json")
+            return Response(orjson.dumps(shown), headers=HEADERS, content_type="application/json")
         text = exposition.text(Levels(states, store_up=catalogue.store_up))
-        return Response(text, content_type=CONTENT_TYPE_PLAIN_0_0_4)
+        return Response(text, headers=HEADERS, content_type=CONTENT_TYPE_PLAIN_0_0_4)
 
     return routes
 

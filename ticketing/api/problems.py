@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
+from flask import Response
 
 from ticketing.api.times import rfc3339
 from ticketing.errors import (
@@ -52,6 +53,10 @@ class Problem:
             }
         )
 
+    def all_headers(self) -> dict[str, str]:
+        """Its headers; no cache may keep a problem, since it tells of one moment."""
+        return {"Cache-Control": "no-store", **self.headers}
+
 
 # What Flask and werkzeug refuse by themselves, by HTTP status.
 BY_STATUS: dict[int, tuple[str, str, str]] = {
@@ -67,10 +72,26 @@ BY_STATUS: dict[int, tuple[str, str, str]] = {
 }
 
 
+def respond(problem: Problem) -> Response:
+    """A problem as Flask's answer."""
+    return Response(problem.body(), problem.status, problem.all_headers(), content_type=MEDIA_TYPE)
+
+
 def of_status(status: int, headers: Mapping[str, str] | None = None) -> Problem:
     """The problem of a bare HTTP status; 500 for one that is not in the table."""
     kind, title, detail = BY_STATUS.get(status, BY_STATUS[500])
     return Problem(kind, status if status in BY_STATUS else 500, title, detail, {}, headers or {})
+
+
+def other_site() -> Problem:
+    """A browser was sent here by a page of somebody else, and holds the admin token."""
+    return Problem("forbidden", 403, "Forbidden", "Another site's page may not ask for this.")
+
+
+def not_ready() -> Problem:
+    """This process can't sell now."""
+    kind, title, _ = BY_STATUS[503]
+    return Problem(kind, 503, title, "This process can't sell now; GET /health says why.", {}, {"Retry-After": "1"})
 
 
 def unknown_purchase() -> Problem:

@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 from flask import Blueprint, Response, request
 from loguru import logger
+from werkzeug.exceptions import RequestEntityTooLarge
 
 from ticketing.api import problems
 from ticketing.api.bodies import is_json, parse_key, parse_purchase
@@ -24,7 +25,7 @@ from ticketing.errors import (
     Unavailable,
     UnknownEvent,
 )
-from ticketing.model import EVENT_ID, Purchase, ReceiptStatus
+from ticketing.model import EVENT_ID, NOBODY, Purchase, ReceiptStatus
 from ticketing.receipts.status import ReceiptDesk
 from ticketing.sale.counter import Counter
 from ticketing.telemetry.metrics import SaleMetrics
@@ -65,7 +66,7 @@ def view(purchase: Purchase, receipt: ReceiptStatus) -> dict[str, Any]:
 
 def of_problem(problem: problems.Problem) -> Answer:
     """A problem as an answer."""
-    return Answer(problem.status, problem.body(), problems.MEDIA_TYPE, dict(problem.headers))
+    return Answer(problem.status, problem.body(), problems.MEDIA_TYPE, problem.all_headers())
 
 
 class Purchases:
@@ -88,12 +89,17 @@ class Purchases:
         self._metrics.duration.observe(time.perf_counter() - began_s)
         return answer
 
+    def refuse(self, status: int) -> Answer:
+        """The answer to what can't be read as a purchase, by its HTTP status; counts it."""
+        self._metrics.purchases["invalid"].inc()
+        return of_problem(problems.of_status(status))
+
     def _bought(self, event_id: str, content_type: str | None, key: str | None, body: bytes) -> tuple[Answer, str]:
         if EVENT_ID.fullmatch(event_id) is None:
             raise UnknownEvent
         if body and not is_json(content_type):
             return of_problem(problems.of_status(415)), "invalid"
-        quantity, buyer = parse_purchase(body)
+        quantity, buyer = parse_purchase(body, self._counter.quantity_max(event_id)) if body else (1, NOBODY)
         purchase = self._counter.buy(event_id, quantity, buyer, parse_key(key))
         sent = orjson.dumps(view(purchase, self._receipts.receipt_of(purchase)))
         logger.debug("event {}: {} tickets, replayed: {}", event_id, purchase.quantity, purchase.replayed)
@@ -107,12 +113,15 @@ def blueprint(purchases: Purchases) -> Blueprint:
     """The route."""
     routes = Blueprint("purchases", __name__)
 
-    @routes.post("/buy/<path:event_id>")
+    @routes.post("/buy/<text:event_id>")
     def buy(event_id: str) -> Response:
-        body = request.get_data(cache=False)
-        answer = purchases.answer(
-            event_id, request.headers.get("Content-Type"), request.headers.get("Idempotency-Key"), body
-        )
+        headers = request.headers
+        try:
+            body = request.get_data(cache=False)
+        except RequestEntityTooLarge:
+            answer = purchases.refuse(413)
+        else:
+            answer = purchases.answer(event_id, headers.get("Content-Type"), headers.get("Idempotency-Key"), body)
         return Response(answer.body, answer.status, answer.headers, content_type=answer.media_type)
 
     return routes

@@ -20,16 +20,16 @@ def blueprint(receipts: ReceiptDesk) -> Blueprint:
     """The route."""
     routes = Blueprint("receipts", __name__)
 
-    @routes.get("/tickets/<path:purchase_id>")
+    @routes.get("/tickets/<text:purchase_id>")
     def ticket(purchase_id: str) -> Response:
         wants_json = request.accept_mimetypes.best_match(["application/pdf", "application/json"]) == "application/json"
         if not wants_json and (stored := receipts.stored(purchase_id)) is not None:
             return _pdf(purchase_id, stored)
         standing = receipts.standing(purchase_id)
         if standing is None:
-            return _problem(problems.unknown_purchase())
+            return problems.respond(problems.unknown_purchase())
         if standing.receipt is ReceiptStatus.FAILED and not wants_json:
-            return _problem(problems.receipt_failed())
+            return problems.respond(problems.receipt_failed())
         # A receipt that was stored between the two looks is told as ready; the next poll serves it.
         return _state(purchase_id, standing, wants_json=wants_json)
 
@@ -42,6 +42,7 @@ def _pdf(purchase_id: str, stored: StoredReceipt) -> Response:
     event_id = purchase_id.partition(".")[0]
     answer.headers["Content-Disposition"] = f'inline; filename="tickets-{event_id}.pdf"'
     answer.headers["Cache-Control"] = PRIVATE
+    answer.headers["Vary"] = "Accept"
     answer.set_etag(stored.etag)
     answer.make_conditional(request)
     return answer
@@ -58,10 +59,7 @@ def _state(purchase_id: str, standing: Standing, *, wants_json: bool) -> Respons
     known = wants_json and standing.status is PurchaseStatus.SOLD
     answer = Response(orjson.dumps(shown), 200 if known else 202, content_type="application/json")
     answer.headers["Cache-Control"] = "no-store"
-    if standing.receipt is ReceiptStatus.PENDING:
+    answer.headers["Vary"] = "Accept"
+    if answer.status_code == 202 or standing.receipt is ReceiptStatus.PENDING:
         answer.headers["Retry-After"] = RETRY_AFTER_S
     return answer
-
-
-def _problem(problem: problems.Problem) -> Response:
-    return Response(problem.body(), problem.status, dict(problem.headers), content_type=problems.MEDIA_TYPE)

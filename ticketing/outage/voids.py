@@ -63,27 +63,33 @@ class Voids:
                 gevent.sleep(AGAIN_AFTER_S)
 
     def _carry_out_all(self) -> bool:
-        """Whether nothing is left to be done."""
-        for event_id, seed in list(self._waiting):
-            ids = list(self._waiting[event_id, seed])
-            for first in range(0, len(ids), AT_ONCE):
-                if not self._carry_out(event_id, seed, ids[first : first + AT_ONCE]):
-                    return False
-        return True
+        """Whether nothing is left to be done. An event that can't be voided of now keeps no other waiting."""
+        for sale in list(self._waiting):
+            try:
+                self._carry_out_sale(*sale)
+            except StoreError:
+                # Most likely the store is away, and the others would wait for nothing. Next time they come first.
+                if sale in self._waiting:
+                    self._waiting[sale] = self._waiting.pop(sale)
+                return False
+        return not self._waiting
 
-    def _carry_out(self, event_id: str, seed: str, purchase_ids: list[str]) -> bool:
-        try:
+    def _carry_out_sale(self, event_id: str, seed: str) -> None:
+        """As far as the event is not halted."""
+        ids = list(self._waiting.get((event_id, seed), ()))
+        for first in range(0, len(ids), AT_ONCE):
+            purchase_ids = ids[first : first + AT_ONCE]
             reply = self._store.void(event_id, seed, purchase_ids)
-        except StoreError:
-            return False
-        if reply in {Outcome.WENT_BACK, Outcome.HALTED}:
-            return False
+            if reply in (Outcome.WENT_BACK, Outcome.HALTED):  # no set: a reply may be a list
+                return
+            self._forget(event_id, seed, purchase_ids)
+            if isinstance(reply, list):
+                voided, barred = reply.count("voided"), reply.count("barred")
+                logger.info("event {}: {} purchases voided, {} barred", event_id, voided, barred)
+
+    def _forget(self, event_id: str, seed: str, purchase_ids: list[str]) -> None:
         waiting = self._waiting[event_id, seed]
         for purchase_id in purchase_ids:
             waiting.pop(purchase_id, None)
         if not waiting:
-            self._waiting.pop((event_id, seed), None)
-        if isinstance(reply, list):
-            voided, barred = reply.count("voided"), reply.count("barred")
-            logger.info("event {}: {} purchases voided, {} barred", event_id, voided, barred)
-        return True
+            del self._waiting[event_id, seed]

@@ -86,8 +86,13 @@ class ReceiptFiles:
 
     def usage(self) -> Usage:
         """What the folder holds now; takes about a second for 100,000 files."""
-        sizes = [entry.stat().st_size for entry in self._entries() if entry.name.endswith(".pdf")]
-        return Usage(len(sizes), sum(sizes))
+        files, size = 0, 0
+        for entry in self._entries():
+            with suppress(FileNotFoundError):  # deleted since it was listed
+                if entry.name.endswith(".pdf"):
+                    size += entry.stat().st_size
+                    files += 1
+        return Usage(files, size)
 
     def cleanup(self, older_than_s: int, most: int = DELETE_AT_ONCE) -> Cleanup:
         """Delete up to `most` receipts that were stored longer ago: deleting very many at once slows the disk."""

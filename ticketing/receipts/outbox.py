@@ -64,6 +64,8 @@ class Dispatcher:
             except StoreError as error:
                 self._say("the receipt queue is away ({}); the sale goes on, the outbox waits", error)
                 return
+            except Exception:  # whatever is wrong with these jobs, the next ones must be enqueued
+                logger.exception("receipts of event {} could not be enqueued; the sweeper will", event_id)
         self._say("")
 
     def _say(self, trouble: str, *details: object) -> None:

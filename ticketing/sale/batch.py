@@ -2,7 +2,8 @@
 
 What must stay true: a purchase is sent once; its caller gets the reply of the very call that carried it; nothing is
 sent before the store has answered a greeting since the last failure, so that a store that does not answer holds at most
-the purchases of one round trip in doubt.
+the purchases of one round trip in doubt. Who has a key hears of an unknown outcome only when the call is too late to
+sell: told sooner, the buyer could ask again, be refused, and the first call could sell after that.
 """
 
 import time
@@ -20,6 +21,8 @@ from ticketing.store.sale import EventBatch, SaleStore
 
 AFTER_FAILURE_S = 0.1  # a store that failed is greeted no more often than this
 NO_REPLY = SaleReply(Outcome.UNKNOWN)
+STOPPED = SaleReply(Outcome.REFUSED, "this process is stopping")
+FAILED = frozenset({Outcome.UNKNOWN, Outcome.REFUSED})
 
 Asked = tuple[str, PurchaseRequest]  # the event's seed, and what is asked for
 
@@ -31,6 +34,7 @@ class _Waiting:
     requests: list[Asked] = field(default_factory=list)
     replies: list[SaleReply] = field(default_factory=list)
     done: Signal = field(default_factory=Signal)
+    too_late_s: float = 0.0  # from then on (monotonic) none of the calls can sell any more
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,7 @@ class BatchReport:
     sold_ids: list[str]
     tickets: int
     seconds: float  # of the round trip that it shared
+    reason: str = ""  # why nothing was sold, where the store could not be asked or said no
 
 
 class SaleDesk:
@@ -75,7 +80,7 @@ class SaleDesk:
             self._flusher = gevent.spawn(self._run)
 
     def stop(self) -> None:
-        """What waits is taken to the store, then no more."""
+        """What waits is taken to the store, then no more: who asks later is refused."""
         self._stopping = True
         self._wake.set()
         if self._flusher is not None:
@@ -84,13 +89,18 @@ class SaleDesk:
 
     def ask(self, seed: str, request: PurchaseRequest) -> SaleReply:
         """The store's reply to one purchase; waits for the round trip that carries it. Never raises a StoreError."""
+        if self._stopping:
+            return STOPPED
         waiting = self._gathering
         place = len(waiting.requests)
         waiting.requests.append((seed, request))
         if place == 0:
             self._wake.set()
         waiting.done.wait()
-        return waiting.replies[place]
+        reply = waiting.replies[place]
+        if reply.outcome is Outcome.UNKNOWN and request.keyed:
+            gevent.sleep(max(0.0, waiting.too_late_s - time.monotonic()))
+        return reply
 
     def _run(self) -> None:
         while not self._stopping or self._gathering.requests:
@@ -112,9 +122,16 @@ class SaleDesk:
             logger.exception("a batch failed")
             waiting.replies, reports = [NO_REPLY] * len(waiting.requests), []
             self._greeted = False
+        waiting.too_late_s = self._store.too_late_s
         waiting.done.set()
         for report in reports:
+            self._tell(report)
+
+    def _tell(self, report: BatchReport) -> None:
+        try:
             self._on_batch(report)
+        except Exception:  # a disk that is full of metrics must not end the sale; the outbox has the receipts
+            logger.exception("a batch could not be reported")
 
     def _take_to_store(self, requests: Sequence[Asked]) -> tuple[list[SaleReply], list[BatchReport]]:
         grouped = list(self._by_event(requests))
@@ -146,7 +163,7 @@ class SaleDesk:
 
     def _report(self, batch: EventBatch, replies: Sequence[SaleReply]) -> BatchReport:
         outcomes = Counter(reply.outcome for reply in replies)
-        if outcomes[Outcome.UNKNOWN] or outcomes[Outcome.REFUSED]:
+        if not FAILED.isdisjoint(outcomes):
             self._greeted = False
         pairs = zip(batch.requests, replies, strict=True)
         sold = [request for request, reply in pairs if reply.outcome is Outcome.SOLD]
@@ -157,4 +174,5 @@ class SaleDesk:
             sold_ids=[request.purchase_id for request in sold],
             tickets=sum(request.quantity for request in sold),
             seconds=time.monotonic() - self._began_s,
+            reason=next((reply.detail for reply in replies if reply.outcome in FAILED), ""),
         )

@@ -37,7 +37,11 @@ class Catalogue:
 
     def find(self, event_id: str) -> EventState | None:
         """The event, however old it is; None if there was none `fresh_s` ago. Raises StoreError where none is known."""
-        return self._states.get(event_id) or self.find_fresh(event_id)
+        state = self._states.get(event_id)
+        if state is None:  # nobody is told "unknown" from what is older: this caller waits for the read under way
+            self._refresh(wait=True)
+            state = self._states.get(event_id)
+        return state
 
     def find_fresh(self, event_id: str) -> EventState | None:
         """The event as it stood at most `fresh_s` ago, where the store answers. Raises StoreError like `states`."""
@@ -49,20 +53,24 @@ class Catalogue:
         with self._reading:
             if self._tried_at_s <= moment_s:
                 self._read()
-        if self._failure is not None:
-            raise self._failure
+        self._raise_failure()
         return self._states.get(event_id)
 
-    def _refresh(self) -> None:
-        # The first reader reads; the others wait only where there is nothing yet that they could be given.
-        if not self._is_fresh() and self._reading.acquire(blocking=not self._states):
+    def _refresh(self, *, wait: bool = False) -> None:
+        # The first reader reads; the others wait only where what is known would be no answer.
+        if not self._is_fresh() and self._reading.acquire(blocking=wait or not self._states):
             try:
                 if not self._is_fresh():
                     self._read()
             finally:
                 self._reading.release()
-        if self._failure is not None and not self._states:
-            raise self._failure
+        if not self._states:
+            self._raise_failure()
+
+    def _raise_failure(self) -> None:
+        """A new error for each caller: one that is raised again and again keeps the frames of all who raised it."""
+        if self._failure is not None:
+            raise type(self._failure)(*self._failure.args) from self._failure
 
     def _is_fresh(self) -> bool:
         return time.monotonic() - self._tried_at_s < self._fresh_s

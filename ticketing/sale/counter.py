@@ -32,6 +32,7 @@ from ticketing.model import (
     Purchase,
     PurchaseRequest,
     SaleReply,
+    SaleState,
     parse_record,
 )
 from ticketing.outage.voids import Voids
@@ -73,6 +74,10 @@ class Counter:
         if reply.outcome in BOUGHT:
             return parse_record(request.purchase_id, reply.detail, replayed=reply.outcome is Outcome.REPLAYED)
         raise self._refusal(request, seed, reply)
+
+    def quantity_max(self, event_id: str) -> int:
+        """How many tickets one purchase of the event may have, as far as is known. Raises UnknownEvent, Unavailable."""
+        return self._event(event_id).event.quantity_max
 
     def _event(self, event_id: str) -> EventState:
         try:
@@ -136,7 +141,9 @@ REFUSALS: dict[Outcome, Callable[[PurchaseRequest, SaleReply, PoolLevel], Ticket
     Outcome.SOLD_OUT: lambda request, _, level: _too_few(request, level.left),
     Outcome.KEY_REUSED: lambda *_: KeyReused(),
     Outcome.VOIDED: lambda *_: KeyReused(),  # the key's id is barred for ever
-    Outcome.NOT_ON_SALE: lambda _, reply, level: NotOnSale(reply.detail, level.opens_ms),
+    Outcome.NOT_ON_SALE: lambda _, reply, level: NotOnSale(
+        reply.detail, level.opens_ms if reply.detail == SaleState.UPCOMING else None
+    ),
     Outcome.BAD_QUANTITY: lambda _, __, level: BadQuantity(level.quantity_max),
     Outcome.BUYER_LIMIT: lambda _, reply, level: BuyerLimit(level.buyer_max, int(reply.detail)),
     Outcome.BUYER_REQUIRED: lambda *_: BadBuyer(Fault("/buyer/id", "is required: this event has a limit a buyer")),

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 TERMINAL = "<dim>{time:HH:mm:ss.SSS}</dim> <level>{level: <8}</level> <cyan>{extra[part]: <8}</cyan> {message}"
 
+LEVELS = frozenset({"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"})  # that both logging and loguru name
+
 
 def set_up(part: str, level: str, log_format: Literal["auto", "text", "json"]) -> None:
     """From now on this process logs to stderr as `part` (web, receipts, sweeper, ...)."""
@@ -39,7 +41,8 @@ class _Bridge(logging.Handler):
     """Hands what libraries log to loguru."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        logger.opt(exception=record.exc_info).log(record.levelname, "{}: {}", record.name, record.getMessage())
+        level = record.levelname if record.levelname in LEVELS else record.levelno
+        logger.opt(exception=record.exc_info).log(level, "{}: {}", record.name, record.getMessage())
 
 
 def _write_json(message: "Message") -> None:

@@ -5,6 +5,7 @@ histograms are summed over the processes' files (prometheus_client's multiproces
 read from the store. No label holds a purchase, a buyer or a raw path.
 """
 
+import math
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -160,9 +161,13 @@ class Exposition:
 
 
 def quantile(buckets: dict[str, float], share: float) -> float | None:
-    """The upper bound (seconds) of the histogram bucket in which this share of the observations is reached."""
+    """The upper bound (seconds) of the histogram bucket in which this share of the observations is reached.
+
+    None where nothing was observed, or where the share is reached only beyond the last bound.
+    """
     bounds = sorted((float(bound), count) for bound, count in buckets.items())
     if not bounds or bounds[-1][1] == 0:
         return None
     wanted = share * bounds[-1][1]
-    return next(bound for bound, count in bounds if count >= wanted)
+    reached = next(bound for bound, count in bounds if count >= wanted)
+    return None if math.isinf(reached) else reached

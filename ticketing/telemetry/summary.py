@@ -14,7 +14,7 @@ from loguru import logger
 
 from ticketing.errors import StoreError
 from ticketing.model import EventState
-from ticketing.telemetry.metrics import Exposition, quantile, receipt_counts
+from ticketing.telemetry.metrics import LATENCY_BUCKETS_S, Exposition, quantile, receipt_counts
 
 INTERVAL_S = 10.0
 BOUGHT = ("sold", "provisional")
@@ -62,7 +62,7 @@ class Summary:
         counts = self._exposition.values("ticketing_purchases_total", "outcome")
         buckets = self._exposition.values("ticketing_purchase_duration_seconds_bucket", "le")
         new = _difference(counts, self._counts)
-        p99_s = quantile(_difference(buckets, self._buckets), 0.99)
+        slowest = _slowest(_difference(buckets, self._buckets))
         self._counts, self._buckets = counts, buckets
         try:
             states = self._states()
@@ -71,19 +71,25 @@ class Summary:
         pending = receipt_counts(states)["pending"]
         busy = bool(sum(new.values()) or pending)
         if busy or self._was_busy:
-            logger.info(_line(new, p99_s, pending, sum(state.remaining for state in states)))
+            logger.info(_line(new, slowest, pending, sum(state.remaining for state in states)))
         self._was_busy = busy
 
 
-def _line(new: dict[str, float], p99_s: float | None, pending: int, remaining: int) -> str:
+def _line(new: dict[str, float], slowest: str, pending: int, remaining: int) -> str:
     bought = sum(new.get(outcome, 0) for outcome in BOUGHT)
     refused = {outcome: int(n) for outcome, n in sorted(new.items()) if n and outcome not in BOUGHT}
     others = ", ".join(f"{n} {outcome}" for outcome, n in refused.items()) or "nothing else"
-    slowest = "-" if p99_s is None else f"<= {p99_s * 1000:g} ms"
     return (
         f"{bought:.0f} purchases ({bought / INTERVAL_S:.1f}/s), {others}, p99 {slowest}; "
         f"{remaining} tickets remain, {pending} receipts pending"
     )
+
+
+def _slowest(buckets: dict[str, float]) -> str:
+    if not any(buckets.values()):
+        return "-"
+    p99_s = quantile(buckets, 0.99)
+    return f"> {LATENCY_BUCKETS_S[-1] * 1000:g} ms" if p99_s is None else f"<= {p99_s * 1000:g} ms"
 
 
 def _difference(now: dict[str, float], before: dict[str, float]) -> dict[str, float]:

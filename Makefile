@@ -1,0 +1,55 @@
+# `make` alone lists what there is. Everything runs in .venv, which is made at the first need. Works with GNU make 3.81.
+
+PY := .venv/bin/python
+COMPILE := uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-emit-find-links --no-header --no-annotate
+
+# The first Python that is new enough; asked only by targets that need it.
+FIND_PYTHON = for python in python3.13 python3.12 python3.11 python3; do \
+	    if $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then break; fi; python=; \
+	done; \
+	if [ -z "$$python" ]; then echo "Python 3.11 or later is needed, and none was found on the PATH."; exit 1; fi
+
+.PHONY: help run dev seeds audit test lint format lock clean install install-dev
+
+help: ## list the commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: install ## start everything on this machine, sell tickets; Ctrl-C ends it all
+	@exec $(PY) -m ticketing run
+
+dev: install ## the same, and every part begins anew when its code changes
+	@exec $(PY) -m ticketing run --dev
+
+seeds: install ## put events on sale; make seeds EVENTS=3 TICKETS=5000
+	@exec $(PY) -m seeds $(EVENTS) $(TICKETS)
+
+audit: install ## check on the running store that every ticket is sold once at most
+	@exec $(PY) -m ticketing audit
+
+test: lint ## lint, types, import contracts, and every test
+	@$(PY) -m pytest
+
+lint: install-dev ## lint, types and import contracts alone
+	@$(PY) -m ruff check
+	@$(PY) -m ruff format --check
+	@$(PY) -m mypy
+	@$(PY) -c 'from importlinter.cli import lint_imports_command; lint_imports_command()' --no-cache
+
+format: install-dev ## put the code into its form
+	@$(PY) -m ruff check --fix-only
+	@$(PY) -m ruff format
+
+lock: ## pin what requirements.in and requirements-dev.in ask for (needs uv)
+	@command -v uv >/dev/null || { echo "uv is needed: pip install uv"; exit 1; }
+	$(COMPILE) requirements.in -o requirements.txt
+	$(COMPILE) -c requirements.txt requirements-dev.in -o requirements-dev.txt
+
+clean: ## remove .venv and every cache; var/, which holds what was sold, stays
+	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+install:
+	@$(FIND_PYTHON); exec $$python .ci/install.py requirements.txt
+
+install-dev:
+	@$(FIND_PYTHON); exec $$python .ci/install.py requirements-dev.txt

@@ -1,0 +1,67 @@
+"""What the person at the terminal reads: progress, one clear block when all is ready, and the parts' log lines.
+
+What must stay true: a terminal that was closed is no reason to fail; the admin token is shown once, when it is new.
+"""
+
+import contextlib
+import os
+import sys
+from collections.abc import Sequence
+
+from ticketing.config import Settings
+
+
+def say(*lines: str) -> None:
+    """The lines are on standard output, if there still is one."""
+    with contextlib.suppress(OSError, ValueError):
+        print(*lines, sep="\n", flush=True)
+
+
+def complain(*lines: str) -> None:
+    """The lines are on standard error, if there still is one."""
+    with contextlib.suppress(OSError, ValueError):
+        print(*lines, sep="\n", file=sys.stderr, flush=True)
+
+
+def url_of(settings: Settings) -> str:
+    """Where a browser on this machine finds the service."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(settings.host, settings.host)  # noqa: S104
+    return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
+
+
+def ready_block(settings: Settings, seconds: float) -> Sequence[str]:
+    """What to do next."""
+    url = url_of(settings)
+    return (
+        "",
+        f"Ready after {seconds:.1f} s:  {url}/",
+        "",
+        f"  events     {url}/events",
+        f"  the API    {url}/docs",
+        f"  health     {url}/health",
+        f"  metrics    {url}/metrics",
+        f"  receipts   {url}/admin/rq    (any user name, the admin token as password)",
+        f"  {admin_token(settings)}",
+        "",
+        f"  Buy a ticket:  curl -X POST {url}/buy/1",
+        "",
+        f"Logs are kept in {_near(settings, 'logs')}. Ctrl-C ends everything; what was sold stays sold.",
+        "",
+    )
+
+
+def admin_token(settings: Settings) -> str:
+    """The token where this start is the first to use it, otherwise where to find it."""
+    kept = settings.data_dir / "secrets" / "admin_token"
+    if not kept.exists() or kept.read_text().strip() != settings.admin_token:
+        return "admin token: the ADMIN_TOKEN that is set"
+    shown = kept.with_name(".admin_token_shown")
+    try:
+        os.close(os.open(shown, os.O_CREAT | os.O_EXCL, 0o600))
+    except OSError:
+        return f"admin token: in {_near(settings, 'secrets/admin_token')}"
+    return f"admin token: {settings.admin_token}    (shown once; kept in {_near(settings, 'secrets/admin_token')})"
+
+
+def _near(settings: Settings, name: str) -> str:
+    return os.path.relpath(settings.data_dir / name)

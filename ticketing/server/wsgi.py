@@ -1,0 +1,34 @@
+"""gunicorn's entry point: patches gevent, then imports and builds the app.
+
+What must stay true: nothing of the service is imported before the patch, so that every lock and socket is gevent's.
+This module is imported by web workers only, after the fork (gunicorn.conf.py never preloads).
+"""
+
+from gevent import monkey
+
+monkey.patch_all()
+
+import gevent  # noqa: E402 - everything below must see the patched modules
+
+from ticketing import config  # noqa: E402
+from ticketing.app import create_app  # noqa: E402
+from ticketing.operations import Offload  # noqa: E402
+from ticketing.telemetry import logs  # noqa: E402
+
+__all__ = ["app", "started", "stopping"]
+
+
+def started() -> None:
+    """The app's parts run. Called once, before the first request."""
+    app.extensions["ticketing"].start()
+
+
+def stopping() -> None:
+    """What was begun is finished. Called once, after the last request."""
+    app.extensions["ticketing"].stop()
+
+
+_settings = config.load()
+logs.set_up("web", _settings.log_level, _settings.log_format)
+_in_a_thread: Offload = gevent.get_hub().threadpool.apply  # a real one: the hub serves others meanwhile
+app = create_app(_settings, offload=_in_a_thread)
