@@ -165,7 +165,10 @@ class Service:
 
         def all_ready() -> bool:
             for purchase_id in list(pending):
-                reply = self.request("GET", f"/tickets/{purchase_id}")
+                try:
+                    reply = self.request("GET", f"/tickets/{purchase_id}")
+                except OSError:
+                    return False  # the process that had accepted this connection was killed
                 assert reply.status in {200, 202}, reply
                 if reply.status == 202:
                     return False

@@ -1,0 +1,308 @@
+"""Counter: what a buyer is told of each reply of the store, with and without a key."""
+
+from dataclasses import dataclass, field
+
+import pytest
+
+from tests.sales import an_event
+from ticketing.errors import (
+    BadBuyer,
+    BadQuantity,
+    BuyerLimit,
+    KeyReused,
+    NotEnoughTickets,
+    NotOnSale,
+    SoldOut,
+    StoreRefused,
+    Unavailable,
+    UnknownEvent,
+)
+from ticketing.model import NOBODY, Buyer, EventState, Outcome, PoolLevel, PurchaseRequest, SaleReply
+from ticketing.sale.counter import Counter
+from ticketing.sale.identity import Identity, fingerprint
+from ticketing.sale.sold_out import SoldOutMemory
+
+KEY = "a key of sixteen characters"
+IDENTITY = Identity("an id secret of tests, long enough")
+LEVEL = PoolLevel(epoch=1, left=0, leased=0, quantity_max=4, buyer_max=6, opens_ms=None)
+RECORD = "0123456789abcdef|1700000000000|E1-000001,E1-000002|"
+
+
+def a_state(event_id: str = "1", seed: str = "s") -> EventState:
+    return EventState(
+        an_event(event_id), seed, 1, 1, issued=10, planned=10, sold=0, pool=10, leased=0, paused=False, halted=False,
+        receipts_pending=0, receipts_failed=0, purchases=0, oldest_due_ms=None, as_of_ms=0,
+    )  # fmt: skip
+
+
+@dataclass
+class FakeDesk:
+    """Answers with the replies that it was given, in order, the last one for ever."""
+
+    replies: list[SaleReply]
+    asked: list[tuple[str, PurchaseRequest]] = field(default_factory=list)
+
+    def ask(self, seed: str, request: PurchaseRequest) -> SaleReply:
+        self.asked.append((seed, request))
+        return self.replies.pop(0) if len(self.replies) > 1 else self.replies[0]
+
+
+@dataclass
+class FakeCatalogue:
+    """Knows one event, and another state of it once it is read anew."""
+
+    known: EventState | None = field(default_factory=a_state)
+    anew: EventState | None = None
+    reads: int = 0
+    down: bool = False
+
+    def find(self, event_id: str) -> EventState | None:
+        if self.down:
+            raise StoreRefused("away")
+        return self.known
+
+    def find_since(self, event_id: str, moment_s: float) -> EventState | None:
+        self.reads += 1
+        if self.down:
+            raise StoreRefused("away")
+        return self.anew
+
+
+@dataclass
+class FakeVoids:
+    full: bool = False
+    added: list[tuple[str, str, str]] = field(default_factory=list)
+
+    def add(self, event_id: str, seed: str, purchase_id: str) -> None:
+        self.added.append((event_id, seed, purchase_id))
+
+
+class Scene:
+    """A counter with its fakes."""
+
+    def __init__(self, *replies: SaleReply, memory_ms: int = 0) -> None:
+        self.desk, self.catalogue, self.voids = FakeDesk(list(replies)), FakeCatalogue(), FakeVoids()
+        self.counter = Counter(IDENTITY, self.catalogue, self.desk, SoldOutMemory(memory_ms), self.voids)
+
+
+def refusal(outcome: Outcome, detail: str = "", **level: object) -> SaleReply:
+    fields = {name: getattr(LEVEL, name) for name in LEVEL.__slots__}
+    return SaleReply(outcome, detail, PoolLevel(**{**fields, **level}))
+
+
+def test_a_sold_purchase_is_answered_as_the_store_recorded_it() -> None:
+    scene = Scene(SaleReply(Outcome.SOLD, RECORD, LEVEL))
+    bought = scene.counter.buy("1", 2)
+    [(seed, request)] = scene.desk.asked
+    assert (seed, request.quantity, request.keyed, request.contact, request.buyer_tag) == ("s", 2, False, "", "")
+    assert request.fingerprint == fingerprint(2, NOBODY)
+    assert IDENTITY.is_genuine(request.purchase_id)
+    assert (bought.purchase_id, bought.ticket_ids) == (request.purchase_id, ("E1-000001", "E1-000002"))
+    assert (bought.replayed, bought.sold_at_ms) == (False, 1_700_000_000_000)
+
+
+def test_a_replayed_purchase_says_so_and_its_id_is_that_of_the_key() -> None:
+    scene = Scene(SaleReply(Outcome.REPLAYED, RECORD, LEVEL))
+    bought = scene.counter.buy("1", 2, key=KEY)
+    assert bought.replayed
+    assert bought.purchase_id == IDENTITY.purchase_id_of_key("1", KEY)
+
+
+def test_what_a_buyer_says_goes_to_the_store_as_tag_contact_and_fingerprint() -> None:
+    scene = Scene(SaleReply(Outcome.SOLD, RECORD, LEVEL))
+    buyer = Buyer("ann", "Zoë", "zoe@example.org")
+    scene.counter.buy("1", 2, buyer)
+    [(_, request)] = scene.desk.asked
+    assert request.contact == '{"name":"Zoë","email":"zoe@example.org"}'
+    assert request.buyer_tag == IDENTITY.buyer_tag("1", "ann")
+    assert request.fingerprint == fingerprint(2, buyer)
+
+
+TOLD = {
+    Outcome.SOLD_OUT: (refusal(Outcome.SOLD_OUT), SoldOut, {"requested": 2, "remaining": 0}),
+    Outcome.KEY_REUSED: (refusal(Outcome.KEY_REUSED), KeyReused, {}),
+    Outcome.VOIDED: (refusal(Outcome.VOIDED), KeyReused, {}),
+    Outcome.NOT_ON_SALE: (refusal(Outcome.NOT_ON_SALE, "paused"), NotOnSale, {"state": "paused", "opens_at_ms": None}),
+    Outcome.BAD_QUANTITY: (refusal(Outcome.BAD_QUANTITY), BadQuantity, {"limit": 4}),
+    Outcome.BUYER_LIMIT: (refusal(Outcome.BUYER_LIMIT, "5"), BuyerLimit, {"limit": 6, "held": 5}),
+    Outcome.BUYER_REQUIRED: (refusal(Outcome.BUYER_REQUIRED), BadBuyer, {}),
+    Outcome.EXPIRED: (refusal(Outcome.EXPIRED), Unavailable, {}),
+    Outcome.WENT_BACK: (SaleReply(Outcome.WENT_BACK), Unavailable, {}),
+    Outcome.HALTED: (SaleReply(Outcome.HALTED), Unavailable, {}),
+    Outcome.REFUSED: (SaleReply(Outcome.REFUSED, "away"), Unavailable, {}),
+    Outcome.UNKNOWN: (SaleReply(Outcome.UNKNOWN, "broken"), Unavailable, {}),
+}
+
+
+@pytest.mark.parametrize("key", [None, KEY])
+@pytest.mark.parametrize("outcome", TOLD)
+def test_each_reply_is_told_as_what_it_means(outcome: Outcome, key: str | None) -> None:
+    reply, told, members = TOLD[outcome]
+    scene = Scene(reply)
+    with pytest.raises(told) as caught:
+        scene.counter.buy("1", 2, key=key)
+    assert type(caught.value) is told
+    assert {name: getattr(caught.value, name) for name in members} == members
+
+
+def test_every_outcome_is_told_somehow() -> None:
+    assert set(Outcome) == {*TOLD, Outcome.SOLD, Outcome.REPLAYED, Outcome.NO_EVENT}
+
+
+def test_something_left_but_too_little_is_not_the_same_as_sold_out() -> None:
+    scene = Scene(refusal(Outcome.SOLD_OUT, left=1))
+    with pytest.raises(NotEnoughTickets) as caught:
+        scene.counter.buy("1", 2)
+    assert (caught.value.requested, caught.value.remaining) == (2, 1)
+
+
+def test_only_an_upcoming_sale_says_when_it_opens() -> None:
+    for state, opens in (("upcoming", 123), ("paused", None), ("closed", None)):
+        with pytest.raises(NotOnSale) as caught:
+            Scene(refusal(Outcome.NOT_ON_SALE, state, opens_ms=123)).counter.buy("1", 1)
+        assert (caught.value.state, caught.value.opens_at_ms) == (state, opens)
+
+
+DOUBTFUL = [Outcome.SOLD_OUT, Outcome.NOT_ON_SALE, Outcome.BAD_QUANTITY, Outcome.BUYER_LIMIT]
+
+
+@pytest.mark.parametrize("outcome", DOUBTFUL)
+def test_a_key_is_not_refused_while_tickets_are_leased(outcome: Outcome) -> None:
+    """Another process may have this very purchase in its journal."""
+    detail = TOLD[outcome][0].detail
+    with pytest.raises(Unavailable, match="leased"):
+        Scene(refusal(outcome, detail, leased=1)).counter.buy("1", 2, key=KEY)
+    with pytest.raises(TOLD[outcome][1]):
+        Scene(refusal(outcome, detail, leased=1)).counter.buy("1", 2)
+
+
+@pytest.mark.parametrize("outcome", [Outcome.KEY_REUSED, Outcome.VOIDED, Outcome.BUYER_REQUIRED])
+def test_what_no_journal_could_change_is_told_to_a_key_whatever_is_leased(outcome: Outcome) -> None:
+    with pytest.raises(TOLD[outcome][1]):
+        Scene(refusal(outcome, leased=1)).counter.buy("1", 2, key=KEY)
+
+
+def test_an_unknown_outcome_without_a_key_is_voided_and_with_one_it_is_not() -> None:
+    scene = Scene(SaleReply(Outcome.UNKNOWN))
+    with pytest.raises(Unavailable):
+        scene.counter.buy("1", 2)
+    [(_, request)] = scene.desk.asked
+    assert scene.voids.added == [("1", "s", request.purchase_id)]
+    with pytest.raises(Unavailable):
+        scene.counter.buy("1", 2, key=KEY)
+    assert len(scene.voids.added) == 1
+
+
+@pytest.mark.parametrize("outcome", sorted(set(TOLD) - {Outcome.UNKNOWN}))
+def test_what_certainly_sold_nothing_is_not_voided(outcome: Outcome) -> None:
+    scene = Scene(TOLD[outcome][0])
+    with pytest.raises(TOLD[outcome][1]):
+        scene.counter.buy("1", 2)
+    assert scene.voids.added == []
+
+
+def test_an_expired_purchase_is_asked_for_once_more_with_the_same_id() -> None:
+    scene = Scene(refusal(Outcome.EXPIRED), SaleReply(Outcome.SOLD, RECORD, LEVEL))
+    bought = scene.counter.buy("1", 2)
+    assert [request.purchase_id for _, request in scene.desk.asked] == [bought.purchase_id] * 2
+
+
+def test_a_purchase_that_expires_twice_is_unavailable_and_not_asked_for_again() -> None:
+    scene = Scene(refusal(Outcome.EXPIRED))
+    with pytest.raises(Unavailable, match="too slow twice"):
+        scene.counter.buy("1", 2)
+    assert len(scene.desk.asked) == 2
+    assert scene.voids.added == []
+
+
+def test_a_purchase_that_expires_and_is_then_unknown_is_voided() -> None:
+    scene = Scene(refusal(Outcome.EXPIRED), SaleReply(Outcome.UNKNOWN))
+    with pytest.raises(Unavailable):
+        scene.counter.buy("1", 2)
+    assert len(scene.voids.added) == 1
+
+
+def test_an_event_that_was_replaced_is_asked_once_more_under_its_new_seed() -> None:
+    scene = Scene(SaleReply(Outcome.NO_EVENT), SaleReply(Outcome.SOLD, RECORD, LEVEL))
+    scene.catalogue.anew = a_state(seed="t")
+    bought = scene.counter.buy("1", 2)
+    assert [(seed, request.purchase_id) for seed, request in scene.desk.asked] == [
+        ("s", bought.purchase_id),
+        ("t", bought.purchase_id),
+    ]
+    assert scene.catalogue.reads == 1
+
+
+def test_an_unknown_outcome_under_the_new_seed_is_voided_under_the_new_seed() -> None:
+    scene = Scene(SaleReply(Outcome.NO_EVENT), SaleReply(Outcome.UNKNOWN))
+    scene.catalogue.anew = a_state(seed="t")
+    with pytest.raises(Unavailable):
+        scene.counter.buy("1", 2)
+    assert [(event_id, seed) for event_id, seed, _ in scene.voids.added] == [("1", "t")]
+
+
+def test_an_event_that_is_gone_is_unknown() -> None:
+    scene = Scene(SaleReply(Outcome.NO_EVENT))
+    with pytest.raises(UnknownEvent):
+        scene.counter.buy("1", 2)
+    assert len(scene.desk.asked) == 1
+
+
+def test_an_event_that_is_replaced_again_and_again_is_unavailable_and_not_asked_for_ever() -> None:
+    scene = Scene(SaleReply(Outcome.NO_EVENT))
+    scene.catalogue.anew = a_state(seed="t")
+    with pytest.raises(Unavailable):
+        scene.counter.buy("1", 2)
+    assert (len(scene.desk.asked), scene.voids.added) == (2, [])
+
+
+def test_a_seed_that_can_not_be_read_is_unavailable_and_leaves_nothing_to_void() -> None:
+    scene = Scene(SaleReply(Outcome.NO_EVENT))
+    scene.catalogue.find_since = lambda *_: (_ for _ in ()).throw(StoreRefused("away"))  # type: ignore[method-assign]
+    with pytest.raises(Unavailable, match="away"):
+        scene.counter.buy("1", 2)
+    assert scene.voids.added == []
+
+
+def test_an_event_that_nobody_knows_is_unknown_and_the_store_is_not_asked() -> None:
+    scene = Scene(SaleReply(Outcome.SOLD, RECORD, LEVEL))
+    scene.catalogue.known = None
+    with pytest.raises(UnknownEvent):
+        scene.counter.buy("1", 2)
+    assert scene.desk.asked == []
+
+
+def test_a_store_that_was_never_reached_is_unavailable() -> None:
+    scene = Scene(SaleReply(Outcome.SOLD, RECORD, LEVEL))
+    scene.catalogue.down = True
+    with pytest.raises(Unavailable):
+        scene.counter.buy("1", 2)
+
+
+def test_a_purchase_that_might_need_a_void_is_not_sent_where_no_more_can_be_kept() -> None:
+    scene = Scene(SaleReply(Outcome.SOLD, RECORD, LEVEL))
+    scene.voids.full = True
+    with pytest.raises(Unavailable, match="unknown outcome"):
+        scene.counter.buy("1", 2)
+    assert scene.desk.asked == []
+    assert scene.counter.buy("1", 2, key=KEY).quantity == 2  # a key can ask again
+
+
+def test_the_crowd_after_the_last_ticket_is_answered_without_the_store_and_a_key_never_is() -> None:
+    scene = Scene(refusal(Outcome.SOLD_OUT, left=1), refusal(Outcome.SOLD_OUT, left=1), memory_ms=60_000)
+    with pytest.raises(NotEnoughTickets):
+        scene.counter.buy("1", 2)
+    for _ in range(3):
+        with pytest.raises(NotEnoughTickets) as caught:
+            scene.counter.buy("1", 3)
+        assert (caught.value.requested, caught.value.remaining) == (3, 1)
+    assert len(scene.desk.asked) == 1
+    with pytest.raises(NotEnoughTickets):
+        scene.counter.buy("1", 2, key=KEY)
+    assert len(scene.desk.asked) == 2
+
+
+def test_the_limit_of_an_event_is_told_without_the_store() -> None:
+    scene = Scene(SaleReply(Outcome.UNKNOWN))
+    assert scene.counter.quantity_max("1") == 10
+    assert scene.desk.asked == []
