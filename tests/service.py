@@ -148,7 +148,7 @@ class Service:
 
     def audit(self) -> None:
         """Every invariant holds on the running store."""
-        done = run_module("ticketing", "audit", data_dir=self.data_dir, **self.settings)
+        done = run_module("ticketing", "audit", "--receipts", data_dir=self.data_dir, **self.settings)
         assert done.returncode == 0, done.stdout + done.stderr
 
     def admin(self, method: str, path: str, body: Any = None) -> Reply:

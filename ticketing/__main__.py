@@ -32,6 +32,7 @@ def _parser() -> argparse.ArgumentParser:
     run.set_defaults(command=_run)
     commands.add_parser("sweep", help="enqueue overdue receipts, until a signal").set_defaults(command=_sweep)
     audit = commands.add_parser("audit", help="check the invariants on the running store; 1 if one is broken")
+    audit.add_argument("--receipts", action="store_true", help="every receipt has its file too (none was cleaned up)")
     audit.set_defaults(command=_audit)
     verify = commands.add_parser("verify", help="check a ticket's code, or every code in a PDF")
     verify.add_argument("source", help="the code's text, or the path of a PDF")
@@ -57,14 +58,16 @@ def _sweep(_: argparse.Namespace, settings: Settings) -> int:
     return 0
 
 
-def _audit(_: argparse.Namespace, settings: Settings) -> int:
+def _audit(options: argparse.Namespace, settings: Settings) -> int:
     from ticketing.receipts.files import ReceiptFiles
     from ticketing.sale.audit import audit, render
     from ticketing.store.connection import open_store
 
     store = open_store(settings.store_url, timeout_s=30, connect_timeout_s=5, connections=2)
-    report = audit(store, stored=ReceiptFiles(settings.receipts_dir).has)
+    report = audit(store, stored=ReceiptFiles(settings.receipts_dir).has if options.receipts else None)
     Console().print(render(report))
+    for sentence in report.sentences():
+        print(sentence)
     return 0 if report.ok else 1
 
 

@@ -4,12 +4,11 @@ import re
 import secrets
 from pathlib import Path
 
-import redis
 from flask import Flask, Response, g, request
 from loguru import logger
 from prometheus_client import CollectorRegistry
 from prometheus_flask_exporter import PrometheusMetrics
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, NotFound
 
 from ticketing.api import admin, bodies, contract, events, health, metrics, paths, problems, purchases, receipts
 from ticketing.config import Settings
@@ -29,7 +28,7 @@ from ticketing.store import durability
 from ticketing.store.connection import Store, StoreClock, open_store
 from ticketing.store.events import EventStore
 from ticketing.store.outbox import OutboxStore
-from ticketing.store.queue import ReceiptQueue, open_client
+from ticketing.store.queue import QueueClient, ReceiptQueue, open_client
 from ticketing.store.sale import SaleStore, Versions
 from ticketing.telemetry.metrics import Exposition, SaleMetrics
 from ticketing.telemetry.summary import Summary
@@ -41,7 +40,7 @@ METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 class Service:
     """One web process: its parts, started after the fork and stopped before the exit."""
 
-    def __init__(self, settings: Settings, store: Store, queue_client: redis.Redis, offload: Offload) -> None:
+    def __init__(self, settings: Settings, store: Store, queue_client: QueueClient, offload: Offload) -> None:
         registry = CollectorRegistry()
         versions, clock = Versions(), StoreClock()
         self.settings = settings
@@ -133,7 +132,7 @@ def create_app(
     settings: Settings,
     *,
     store: Store | None = None,
-    queue_client: redis.Redis | None = None,
+    queue_client: QueueClient | None = None,
     offload: Offload = directly,
 ) -> Flask:
     """The Flask application; its parts are in `app.extensions["ticketing"]`, to be started after the fork.
@@ -153,7 +152,7 @@ def create_app(
     )
     service = Service(settings, store, queue_client, offload)
     app = Flask("ticketing", static_folder="api/static", root_path=str(Path(__file__).parent))
-    app.config.update(MAX_CONTENT_LENGTH=bodies.BODY_MAX_BYTES, PROVIDE_AUTOMATIC_OPTIONS=False)
+    app.config.update(MAX_CONTENT_LENGTH=bodies.BODY_MAX_BYTES + 1, PROVIDE_AUTOMATIC_OPTIONS=False)
     app.url_map.merge_slashes = False
     app.url_map.converters["text"] = paths.Text
     app.extensions["ticketing"] = service
@@ -200,6 +199,8 @@ def _name_requests(app: Flask) -> None:
         g.request_id = given if REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
         if request.method not in METHODS:  # a label of the exporter, which must not grow with what strangers make up
             request.method = "OTHER"
+        if request.environ["PATH_INFO"].startswith("//"):  # werkzeug takes it for one slash, as no other part does
+            raise NotFound
 
     @app.after_request
     def tell(response: Response) -> Response:

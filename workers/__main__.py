@@ -23,7 +23,9 @@ def main() -> int:
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(metrics_dir)  # read when prometheus_client is first imported
 
     from ticketing.store.queue import open_client, run_worker
+    from workers import jobs
 
+    jobs.warm_up()
     client = open_client(
         queue_url, timeout_s=settings.store_timeout_s, connect_timeout_s=settings.store_connect_timeout_s
     )

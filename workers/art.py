@@ -77,9 +77,8 @@ class Sheet(FPDF):
         return Alphabet(font.i, codes, {character: font.cw[ord(character)] / 1000 for character in known})
 
 
-def draw(form: EventFormat, em_width: EmWidth) -> tuple[Sheet, list[Text]]:
-    """The event's page, and those of its texts that need other fonts or another direction."""
-    sheet = Sheet(form.title)
+def draw(sheet: Sheet, form: EventFormat, em_width: EmWidth) -> list[Text]:
+    """Adds a page with all that the event decides; returns those of its texts that need other fonts or directions."""
     sheet.add_page()
     _shapes(sheet, form.palette)
     for label in form.labels():
@@ -90,7 +89,7 @@ def draw(form: EventFormat, em_width: EmWidth) -> tuple[Sheet, list[Text]]:
             sheet.write_shaped(text)
         else:
             left.append(text)
-    return sheet, left
+    return left
 
 
 def _is_plain(text: Text) -> bool:

@@ -11,6 +11,11 @@ def render_receipts(event_id: str, purchase_ids: list[str]) -> None:
     _rendering().render(event_id, purchase_ids)
 
 
+def warm_up() -> None:
+    """What the first job would have to wait for is done."""
+    _rendering().warm_up()
+
+
 @cache
 def _rendering() -> Rendering:
     return build(config.load())

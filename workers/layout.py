@@ -107,7 +107,7 @@ TICKET_COUNT = Box(_LEFT + 74, 17.3, 50, _steps((8, 1)), align="R")  # in the co
 HOLDER = Box(_LEFT, 126.4, _COLUMN_MM, _HOLDER)
 TICKET = Box(_LEFT, 143.3, _COLUMN_MM, _TICKET)
 TICKET_ALONE = Box(_LEFT, 134.6, _COLUMN_MM, _TICKET)  # where no holder is named
-CAPTION = Box(_ASIDE - 2, 153.4, 52, _CAPTION, align="C")
+CAPTION = Box(_ASIDE, 153.4, 48, _CAPTION, align="C")
 PURCHASE = Box(_LEFT, 183.2, _RIGHT - _LEFT, _PURCHASE, bold=False)
 TOTAL = Box(_LEFT, 191.2, 72, _SMALL, bold=False)
 SOLD = Box(_LEFT + 74, 191.2, 50, _SMALL, bold=False, align="R")

@@ -19,6 +19,7 @@ _MAKERS = ("fpdf2", "uharfbuzz", "weblate-fonts", "zxing-cpp", "fonttools", "tzd
 RENDERER_VERSION: str = "-".join([str(DESIGN), *map(version, _MAKERS), zlib.ZLIB_RUNTIME_VERSION])
 
 STAMPS_MAX = 64
+_USUAL_CHARSETS = (0, 1)  # of stamp.CHARSETS: ASCII, and Latin-1
 
 
 class ReceiptRenderer:
@@ -33,6 +34,11 @@ class ReceiptRenderer:
         holder = clean(contact.name)
         codes = [self._sealer.seal(event.event_id, ticket_id) for ticket_id in purchase.ticket_ids]
         return self._stamp(event, charset_of(holder) or 0).render(purchase, holder, codes)
+
+    def prepare(self, event: Event) -> None:
+        """Draws the stamps that most names need, so that processes forked after this find them."""
+        for charset in _USUAL_CHARSETS:
+            self._stamp(event, charset)
 
     def _stamp(self, event: Event, charset: int) -> Stamp:
         """The event's stamp for a class of characters: kept, or drawn now (50 to 100 ms)."""

@@ -11,7 +11,7 @@ from loguru import logger
 from prometheus_client import CollectorRegistry
 
 from ticketing.config import Settings
-from ticketing.errors import UnknownEvent
+from ticketing.errors import StoreError, UnknownEvent
 from ticketing.model import Event
 from ticketing.receipts.files import ReceiptFiles
 from ticketing.receipts.seal import Sealer
@@ -24,6 +24,7 @@ from ticketing.telemetry.metrics import ReceiptMetrics
 from workers.receipt_pdf import ReceiptRenderer
 
 KINDS_SAID = 100
+WARM_EVENTS = 20  # compiling a page takes about 80 ms
 EVENT_FRESH_S = 1.0  # a change of an event shows on receipts that are drawn this much later
 
 
@@ -56,6 +57,14 @@ class Rendering:
             self._observe_delay(due)
         if due:
             logger.info("event {}: {} receipts stored, {} failed", event_id, len(stored), len(due) - len(stored))
+
+    def warm_up(self) -> None:
+        """The pages of the first events are compiled, so that their first buyers need not wait for it."""
+        try:
+            for state in self._events.read(self._events.ids()[:WARM_EVENTS]):
+                self._renderer.prepare(state.event)
+        except StoreError as error:
+            logger.warning("the store can't be reached yet: {}", error)
 
     def _store(self, event: Event, due: DueReceipt) -> bool:
         began_s = time.perf_counter()

@@ -6,7 +6,7 @@ and logged by its number; it never vanishes. The same text gives the same glyphs
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import lru_cache
 from itertools import groupby
 from typing import NamedTuple
 
@@ -146,7 +146,7 @@ def _face_for(cluster: str, script: str, bold: bool, region: str) -> Typeface:
     return max(candidates, key=lambda face: sum(face.has([code]) for code in seen))
 
 
-@cache
+@lru_cache(maxsize=256)
 def _report(missing: tuple[int, ...]) -> None:
     logger.warning("no font has {}: drawn as a box", " ".join(f"U+{code:04X}" for code in missing))
 

@@ -41,6 +41,11 @@ REGION_OF_ZONE = {
 }  # fmt: skip
 
 
+# As fpdf2 rounds the lengths of a path and the scale before it: so both draw a code alike, to the pixel.
+_PATH_DECIMALS = 4
+_PATH_SCALE = round(POINTS_PER_MM, _PATH_DECIMALS)
+
+
 def charset_of(name: str) -> int | None:
     """The index of the smallest class that sets `name`; None if it must be shaped."""
     if name.isascii():
@@ -71,7 +76,8 @@ class Stamp:
     def __init__(self, event_format: EventFormat, charset: int) -> None:
         self.form = event_format
         self._region = REGION_OF_ZONE.get(event_format.event.timezone, "")
-        sheet, unset = draw(event_format, self._shaped_width)
+        sheet = Sheet(event_format.title)
+        unset = draw(sheet, event_format, self._shaped_width)
         money = wording.total(1, event_format.event.price_amount, event_format.event.price_currency)
         self._alphabets = (sheet.alphabet(False, _COMMON | set(money)), sheet.alphabet(True, CHARSETS[charset]))
         self._frame = self._framed(sheet, unset)
@@ -194,10 +200,9 @@ def _code(code: str) -> bytes:
     """The operators of a QR code in its place."""
     left, top, side_mm = CODE_MM
     side, path = qr.path(code)
-    module = side_mm * POINTS_PER_MM / side
-    return b"q 0 g %.5f 0 0 %.5f %.2f %.2f cm\n%b\nQ\n" % (
-        module, -module, left * POINTS_PER_MM, (PAGE_MM[1] - top) * POINTS_PER_MM, path,
-    )  # fmt: skip
+    module = round(side_mm / side, _PATH_DECIMALS) * _PATH_SCALE
+    x, y = left * _PATH_SCALE, PAGE_MM[1] * POINTS_PER_MM - top * _PATH_SCALE
+    return b"q 0 g %.6f 0 0 %.6f %.4f %.4f cm\n%b\nQ\n" % (module, -module, x, y, path)
 
 
 def _lettered(texts: Sequence[Text], prefix: str, region: str, writer: Writer) -> tuple[bytes, bytes]:

@@ -7,7 +7,7 @@ that comes from people has no character that could hide, reorder or leave its li
 import re
 import unicodedata
 from datetime import UTC, datetime, tzinfo
-from decimal import Decimal, InvalidOperation
+from decimal import Context, Decimal
 from functools import lru_cache
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -20,7 +20,8 @@ MONTHS = (
 TIMES, MINUS, DASH = "\N{MULTIPLICATION SIGN}", "\N{MINUS SIGN}", "\N{EN DASH}"
 TEXT_LENGTH_MAX = 300  # characters of one field; more could not be read on a page of this size
 _ACCENTS_MAX = 4  # marks on one letter: real writing needs no more, and a tower of them would leave its line
-_DIGITS = re.compile(r"-?\d+(\.\d+)?", re.ASCII)
+_DIGITS = re.compile(r"-?\d{1,40}(\.\d{1,20})?", re.ASCII)
+_EXACT = Context(prec=100)  # digits: Python's own 28 would round what _DIGITS lets through
 
 # ISO 4217: currencies whose smallest unit is not a hundredth.
 _WHOLE = {
@@ -54,6 +55,8 @@ SYMBOLS = {
 
 def clean(text: str) -> str:
     """`text` in NFC, on one line, of bounded length, without control, bidi-override and half characters."""
+    if text.isprintable() and max(text, default="") < "\u0300" and "  " not in text:
+        return text.strip()[:TEXT_LENGTH_MAX].rstrip()  # the usual case: Latin letters, composed already
     kept: list[str] = []
     accents = 0
     for character in unicodedata.normalize("NFC", text[: 4 * TEXT_LENGTH_MAX]):
@@ -63,7 +66,7 @@ def clean(text: str) -> str:
             kept.append(" " if character != "\u00a0" else character)
         elif category not in ("Cc", "Cs") and character not in _HIDDEN and accents <= _ACCENTS_MAX:
             kept.append(character)
-    return re.sub(" {2,}", " ", "".join(kept)).strip()[:TEXT_LENGTH_MAX]
+    return re.sub(" {2,}", " ", "".join(kept)).strip()[:TEXT_LENGTH_MAX].rstrip()
 
 
 # Embeddings, overrides, isolates, direction marks, the byte order mark, and fillers that look like nothing.
@@ -89,14 +92,12 @@ def total(quantity: int, amount: str, currency: str) -> str:
         return f"{quantity} {TIMES} {money(amount, currency)}"
     if value == 0:
         return "1 ticket, free of charge" if quantity == 1 else f"{quantity} tickets, free of charge"
-    return f"{quantity} {TIMES} {_with_currency(value, currency)} = {_with_currency(quantity * value, currency)}"
+    sum_of_all = _EXACT.multiply(value, quantity)
+    return f"{quantity} {TIMES} {_with_currency(value, currency)} = {_with_currency(sum_of_all, currency)}"
 
 
 def _decimal(amount: str) -> Decimal | None:
-    try:
-        return Decimal(amount) if _DIGITS.fullmatch(amount) else None
-    except InvalidOperation:
-        return None
+    return Decimal(amount) if _DIGITS.fullmatch(amount) else None
 
 
 def _with_currency(value: Decimal, currency: str) -> str:
@@ -108,7 +109,7 @@ def _with_currency(value: Decimal, currency: str) -> str:
 
 def _decimals_shown(value: Decimal, currency: str) -> int:
     """As many as the currency has, or more where the value would be rounded otherwise."""
-    exponent = value.normalize().as_tuple().exponent
+    exponent = value.normalize(_EXACT).as_tuple().exponent
     return max(_DECIMALS.get(currency, 2), -exponent if isinstance(exponent, int) else 0)
 
 

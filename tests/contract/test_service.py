@@ -141,9 +141,7 @@ def test_metrics_are_prometheus_text_unless_json_is_asked_for(
     api: Api, query: str, accept: str | None, is_json: bool
 ) -> None:
     answer = api.get(f"/metrics{query}", headers={} if accept is None else {"Accept": accept})
-    assert answer.content_type == (
-        "application/json" if is_json else "text/plain; version=0.0.4; charset=utf-8"
-    )
+    assert answer.content_type == ("application/json" if is_json else "text/plain; version=0.0.4; charset=utf-8")
     assert answer.headers["Vary"] == "Accept"
 
 

@@ -151,6 +151,7 @@ def test_in_an_outage_stored_receipts_are_served_and_others_are_202(
 def test_a_receipt_that_was_cleaned_up_is_rendered_again_when_it_is_asked_for(
     api: Api, purchase: dict[str, Any]
 ) -> None:
+    api.service.dispatcher.stop()  # what is to be enqueued is enqueued now, not in a moment
     api.render(purchase["purchase_id"])
     assert api.state().receipts_pending == 0
     cleaned = api.admin("POST", "/admin/cleanup-tickets", json={"older_than_s": 0})
@@ -158,7 +159,7 @@ def test_a_receipt_that_was_cleaned_up_is_rendered_again_when_it_is_asked_for(
     for _ in range(3):
         assert api.get(purchase["receipt"]["url"]).status_code == 202
     assert api.state().receipts_pending == 1
-    api.service.dispatcher.stop()  # what was asked for is enqueued now, not in a moment
+    api.service.dispatcher.stop()
     jobs = [job.args for job in api.service.queue._queue.jobs]
     assert jobs == [["1", [purchase["purchase_id"]]]] * 2  # the sale's job, which no worker took, and one more
     assert api.store.one("HEXISTS", keys.of_event("1").purchases, purchase["purchase_id"]) == 1

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import gevent
 import pytest
+from gevent.event import Event as Signal
 from loguru import logger
 
 from tests.sales import a_request
@@ -216,15 +217,18 @@ def test_stopping_takes_what_waits_to_the_store_and_refuses_what_comes_later(des
 
 def test_stopping_waits_for_those_who_came_during_the_last_round_trip(desk: SaleDesk, store: FakeStore) -> None:
     late: list[gevent.Greenlet] = []
+    under_way = Signal()
 
     def arrive() -> None:
         if not late:
             late.append(gevent.spawn(desk.ask, "s", a_request()))
-            gevent.sleep(0)
+            gevent.sleep(0)  # it has asked
+            under_way.set()
+            gevent.sleep(0)  # now the desk is stopped
 
     store.before = arrive
     first = gevent.spawn(desk.ask, "s", a_request())
-    gevent.sleep(0)
+    under_way.wait(5)
     desk.stop()
     assert [caller.get(timeout=5).outcome for caller in (first, *late)] == ["sold", "sold"]
 

@@ -13,17 +13,16 @@ from typing import Any, TypeVar
 import orjson
 import rq_dashboard
 from flask import Blueprint, Flask, Response, request
-from rq.exceptions import NoSuchJobError
 from rq_dashboard import web as dashboard
 from werkzeug.exceptions import NotFound, UnsupportedMediaType
 
 from ticketing.api import problems
-from ticketing.api.bodies import is_json, parse_object, refuse_unknown
+from ticketing.api.bodies import is_json, parse_object, read_whole, refuse_unknown
 from ticketing.errors import BadRequest, Fault, StoreError, Unavailable, UnknownEvent
 from ticketing.model import EVENT_ID
 from ticketing.operations import Operations
 from ticketing.store.connection import as_store_errors
-from ticketing.store.queue import SERIALIZER
+from ticketing.store.queue import SERIALIZER, NoSuchJob
 
 T = TypeVar("T")
 
@@ -90,7 +89,8 @@ def _given_token() -> str | None:
     scheme, _, rest = request.headers.get("Authorization", "").strip().partition(" ")
     if scheme.lower() == "bearer" and rest:
         return rest.strip()
-    return request.authorization.password if request.authorization is not None else None
+    basic = request.authorization
+    return basic.password or None if basic is not None else None
 
 
 def _from_other_site() -> bool:
@@ -109,6 +109,7 @@ def add_dashboard(app: Flask, queue_client: Any, token: str) -> None:
     dashboard.config.serializer = SERIALIZER
     # The original shows a job's arguments, which are purchase ids: their buyers' secrets.
     dashboard.serialize_current_job = _current_job
+    dashboard.RedisConnectionError = ()  # one of its views would answer 200 while the queue is away; see below
     app.config.from_object(rq_dashboard.default_settings)
     app.config["RQ_DASHBOARD_REDIS_URL"] = ("the queue",)
     app.redis_conn = queue_client  # type: ignore[attr-defined]  # where rq-dashboard looks for it
@@ -145,7 +146,7 @@ def _with_our_errors(view: Callable[..., Any]) -> Callable[..., Any]:
         try:
             with as_store_errors():
                 return view(*args, **kwargs)
-        except NoSuchJobError:
+        except NoSuchJob:
             raise NotFound from None
 
     return answer
@@ -170,7 +171,7 @@ def _current_job(job: Any) -> Any:
 
 
 def _body(known: set[str]) -> dict[str, Any]:
-    body = request.get_data(cache=False)
+    body = read_whole(request)
     if body and not is_json(request.headers.get("Content-Type")):
         raise UnsupportedMediaType
     members = parse_object(body)

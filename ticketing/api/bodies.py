@@ -9,6 +9,9 @@ import math
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
+from flask import Request
+from werkzeug.exceptions import RequestEntityTooLarge
+
 from ticketing.errors import BadBuyer, BadKey, BadQuantity, BadRequest, Fault
 from ticketing.model import NOBODY, QUANTITY_MAX, Buyer
 
@@ -23,6 +26,18 @@ CONTROL = frozenset(map(chr, [*range(0x20), 0x7F, *range(0x80, 0xA0)]))
 def is_json(content_type: str | None) -> bool:
     """Whether a Content-Type header says JSON."""
     return (content_type or "").partition(";")[0].strip().lower() == JSON_TYPE
+
+
+def read_whole(request: Request) -> bytes:
+    """The body as it was sent. Raises RequestEntityTooLarge.
+
+    The application's MAX_CONTENT_LENGTH is a byte more than a body may have: werkzeug cuts a body that comes without
+    its length off there and says nothing, and half of what was sent must not be taken for all of it.
+    """
+    body = request.get_data(cache=False)
+    if len(body) > BODY_MAX_BYTES:
+        raise RequestEntityTooLarge
+    return body
 
 
 def parse_object(body: bytes) -> dict[str, Any]:

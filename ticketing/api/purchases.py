@@ -13,7 +13,7 @@ from loguru import logger
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from ticketing.api import problems
-from ticketing.api.bodies import is_json, parse_key, parse_purchase
+from ticketing.api.bodies import is_json, parse_key, parse_purchase, read_whole
 from ticketing.api.times import rfc3339
 from ticketing.errors import (
     BuyerLimit,
@@ -117,7 +117,7 @@ def blueprint(purchases: Purchases) -> Blueprint:
     def buy(event_id: str) -> Response:
         headers = request.headers
         try:
-            body = request.get_data(cache=False)
+            body = read_whole(request)
         except RequestEntityTooLarge:
             answer = purchases.refuse(413)
         else:

@@ -27,7 +27,7 @@ from ticketing.launch.lock import only_launcher
 from ticketing.launch.reload import CodeWatch
 from ticketing.launch.store_server import StoreServer
 from ticketing.launch.supervision import Supervision
-from ticketing.launch.terminal import complain, ready_block, say, url_of
+from ticketing.launch.terminal import Terminal, complain, ready_block, say, url_of
 from ticketing.store.connection import open_store
 from ticketing.store.events import EventStore
 from ticketing.store.sale import Versions
@@ -78,6 +78,7 @@ class Launcher:
         self._logs: list[LogFile] = []
         self._parts: list[parts.Part] = []
         self._failures: Counter[str] = Counter()
+        self._terminal = Terminal()
 
     def ask_to_stop(self) -> None:
         """The end has begun, even if the terminal stands still and holds up everything else here."""
@@ -102,6 +103,7 @@ class Launcher:
         self._await_store(store)
         self._seed()
         self._start_the_rest()
+        self._show_logs()
         say(*ready_block(self._settings, time.monotonic() - begun))
 
     def _clear_leftovers(self) -> None:
@@ -120,6 +122,9 @@ class Launcher:
             raise LaunchError(f"Port {port} of {host} is in use by another program. Set PORT to another, or end it.")
 
     def _supervise(self, store: StoreServer | None) -> None:
+        for folder in self._settings.metrics_dirs:
+            for counters in folder.glob("*.db"):  # one a process; those of earlier runs count no more
+                counters.unlink(missing_ok=True)
         self._parts = parts.parts(self._settings, self._mark, store.command if store else None, dev=self._dev)
         configuration = self._settings.run_dir / "supervisord.conf"
         configuration.write_text(parts.configuration(self._parts))
@@ -193,6 +198,8 @@ class Launcher:
             self._await_supervisor(self._supervision)
             processes.end_all(self._mark)
             self._show_logs()
+            for log in (*self._logs, self._supervisor_log):
+                log.close()
             if self._settings.runs_own_store:
                 self._settings.store_url_file.unlink(missing_ok=True)
             say("stopped")
@@ -220,7 +227,7 @@ class Launcher:
 
     def _turn(self) -> None:
         """A tenth of a second of waiting. Raises Stopped, and LaunchError where nobody restarts parts any more."""
-        if self._signals:
+        if self._signals or self._terminal.has_gone():
             raise Stopped
         if self._supervision and self._supervision.has_ended():
             raise LaunchError(

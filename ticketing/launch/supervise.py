@@ -10,7 +10,9 @@ the parts run in FOLDER.
 """
 
 import os
+import signal
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from supervisor.medusa.asyncore_25 import ExitNow  # type: ignore[import-untyped]
@@ -21,16 +23,18 @@ from supervisor.supervisord import Supervisor  # type: ignore[import-untyped]
 LIFELINE = 0
 
 
-class Lifeline:
-    """What supervisord's loop calls a dispatcher: the reader of one file descriptor."""
+class Reader:
+    """What supervisord's loop calls a dispatcher: it watches one file descriptor."""
 
     closed = False
 
-    def __init__(self, supervisor: "TiedSupervisor") -> None:
-        self._supervisor = supervisor
+    def __init__(self, descriptor: int, on_bytes: Callable[[], None], on_end: Callable[[], None]) -> None:
+        self._descriptor = descriptor
+        self._on_bytes = on_bytes
+        self._on_end = on_end
 
     def readable(self) -> bool:
-        """Whether the loop is to watch the pipe."""
+        """Whether the loop is to watch it."""
         return not self.closed
 
     def writable(self) -> bool:
@@ -38,16 +42,16 @@ class Lifeline:
         return False
 
     def handle_read_event(self) -> None:
-        """The launcher said go, or is gone."""
-        if os.read(LIFELINE, 64):
-            self._supervisor.start_the_rest()
+        """Bytes came, or the end."""
+        if os.read(self._descriptor, 4096):
+            self._on_bytes()
         else:
             self.handle_error()
 
     def handle_error(self) -> None:
-        """A pipe that can't be read is a launcher that is gone."""
+        """What can't be read has ended."""
         self.closed = True
-        self._supervisor.options.mood = SupervisorStates.SHUTDOWN
+        self._on_end()
 
 
 class TiedSupervisor(Supervisor):  # type: ignore[misc] # supervisor has no types
@@ -55,11 +59,11 @@ class TiedSupervisor(Supervisor):  # type: ignore[misc] # supervisor has no type
 
     def __init__(self, options: Any) -> None:
         super().__init__(options)
-        self._lifeline = Lifeline(self)
+        self._readers = {LIFELINE: Reader(LIFELINE, self.start_the_rest, self.shut_down)}
 
     def get_process_map(self) -> dict[int, Any]:
-        """What the loop reads from: the parts' output, and the lifeline."""
-        return {**super().get_process_map(), LIFELINE: self._lifeline}
+        """What the loop reads from: the parts' output, and ours."""
+        return {**super().get_process_map(), **self._readers}
 
     def start_the_rest(self) -> None:
         """The loop starts what has never run as soon as it may."""
@@ -67,13 +71,21 @@ class TiedSupervisor(Supervisor):  # type: ignore[misc] # supervisor has no type
             for process in group.processes.values():
                 process.config.autostart = True
 
+    def shut_down(self) -> None:
+        """The loop stops one part after the other, and ends."""
+        self.options.mood = SupervisorStates.SHUTDOWN
+
     def runforever(self) -> None:
-        """The first parts start at once; the loop would listen for a second before."""
+        """The first parts start at once, and each death is noticed at once: the loop by itself looks once a second."""
+        alarm, wakes = os.pipe()
+        os.set_blocking(wakes, False)
+        signal.set_wakeup_fd(wakes, warn_on_full_buffer=False)
+        self._readers[alarm] = Reader(alarm, lambda: None, lambda: None)
         self._move_on()
         super().runforever()
 
     def tick(self, now: float | None = None) -> None:
-        """Once a turn of the loop, after the dead were found: what died begins anew now, not a second later."""
+        """Once a turn of the loop, after the dead were found: they begin anew in this turn."""
         super().tick(now)
         self._move_on()
 

@@ -1,10 +1,12 @@
 """What the person at the terminal reads: progress, one clear block when all is ready, and the parts' log lines.
 
-What must stay true: a terminal that was closed is no reason to fail; the admin token is shown once, when it is new.
+What must stay true: output that nobody can read any more is no reason to fail; the admin token is shown once, when it
+is new.
 """
 
 import contextlib
 import os
+import select
 import sys
 from collections.abc import Sequence
 
@@ -21,6 +23,19 @@ def complain(*lines: str) -> None:
     """The lines are on standard error, if there still is one."""
     with contextlib.suppress(OSError, ValueError):
         print(*lines, sep="\n", file=sys.stderr, flush=True)
+
+
+class Terminal:
+    """The terminal on standard input, if there is one. It can vanish without a signal to us: ours may go to make."""
+
+    def __init__(self) -> None:
+        self._poll = select.poll()
+        if os.isatty(0):
+            self._poll.register(0, 0)
+
+    def has_gone(self) -> bool:
+        """Whether there was one, and somebody closed it."""
+        return any(event & select.POLLHUP for _, event in self._poll.poll(0))
 
 
 def url_of(settings: Settings) -> str:
@@ -64,4 +79,6 @@ def admin_token(settings: Settings) -> str:
 
 
 def _near(settings: Settings, name: str) -> str:
-    return os.path.relpath(settings.data_dir / name)
+    path = str(settings.data_dir / name)
+    near = os.path.relpath(path)
+    return path if near.startswith("..") else near

@@ -35,5 +35,5 @@ def _codes_on(page: object, dpi: int) -> list[str]:
 
     picture = page.render(scale=dpi / _POINTS_PER_INCH, grayscale=True)  # type: ignore[attr-defined]
     formats = zxingcpp.BarcodeFormats(zxingcpp.BarcodeFormat.QRCode)
-    found = zxingcpp.read_barcodes(picture.to_numpy(), formats=formats)
+    found = zxingcpp.read_barcodes(picture.to_pil(), formats=formats)
     return [code.text for code in found]

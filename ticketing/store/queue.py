@@ -9,12 +9,16 @@ from dataclasses import dataclass
 
 import redis
 from rq import Queue, Retry, SimpleWorker, Worker
+from rq.exceptions import NoSuchJobError as NoSuchJob
 from rq.registry import FailedJobRegistry
 from rq.serializers import JSONSerializer
 
 from ticketing.store import connection
 from ticketing.store.connection import as_store_errors
 
+__all__ = ["QUEUE", "SERIALIZER", "NoSuchJob", "QueueClient", "QueueLevel", "ReceiptQueue", "open_client", "run_worker"]
+
+QueueClient = redis.Redis
 QUEUE = "receipts"
 SERIALIZER = JSONSerializer  # pickle would run whatever somebody puts into the queue
 RENDER_JOB = "workers.jobs.render_receipts"

@@ -1,0 +1,1 @@
+"""Measuring: what each part costs, and the raw results behind the README's figures."""

@@ -1,0 +1,132 @@
+"""Settings: what is wrong is said at once and in full; secrets that nobody set are made once."""
+
+import multiprocessing
+import re
+import stat
+from pathlib import Path
+
+import pytest
+
+from tests.servers import ROOT
+from ticketing import config
+from ticketing.config import Settings
+from ticketing.errors import SettingsError
+
+SECRET = "0123456789 0123456789 0123456789"
+LINE = re.compile(r"#([A-Z_]+)=(.*)")
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in Settings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
+def test_the_defaults_are_complete(tmp_path: Path) -> None:
+    settings = config.load()
+    assert (settings.port, settings.data_dir) == (3049, Path("var"))
+    assert all((settings.id_secret, settings.admin_token, settings.signing_key))
+    assert settings.runs_own_store
+
+
+def test_every_fault_is_in_one_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    wrong = {
+        "PORT": "70000",
+        "WEB_WORKERS": "0",
+        "REDIS_URL": "http://example.com",
+        "ADMIN_TOKEN": "short",
+        "ID_SECRET": "short",
+        "SIGNING_KEY": "not a key",
+        "LOG_LEVEL": "loud",
+        "BATCH_MAX": "1001",
+        "STORE_TIMEOUT_S": "soon",
+    }
+    for name, value in wrong.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError) as raised:
+        config.load()
+    said = str(raised.value).splitlines()[1:]
+    assert {line.split(":")[0].strip() for line in said} == set(wrong)
+
+
+def test_no_secret_stands_in_a_message_about_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ADMIN_TOKEN", "hush-hush")
+    with pytest.raises(SettingsError) as raised:
+        config.load()
+    assert "hush" not in str(raised.value)
+
+
+def test_nothing_is_made_where_a_setting_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PORT", "0")
+    with pytest.raises(SettingsError):
+        config.load()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_store_of_ones_own_needs_an_id_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REDIS_URL", "redis://example.com")
+    with pytest.raises(SettingsError, match="ID_SECRET: is required when REDIS_URL is set"):
+        config.load()
+    monkeypatch.setenv("ID_SECRET", SECRET)
+    settings = config.load()
+    assert settings.id_secret == SECRET
+    assert not settings.runs_own_store
+    assert settings.store_url == settings.resolved_queue_url == "redis://example.com"
+
+
+def test_an_empty_setting_is_one_that_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PORT", "")
+    assert config.load().port == 3049
+
+
+def test_the_environment_goes_before_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / ".env").write_text("PORT=4001\nSEED_EVENTS=3\n")
+    monkeypatch.setenv("PORT", "4002")
+    settings = config.load()
+    assert (settings.port, settings.seed_events) == (4002, 3)
+
+
+def test_without_a_running_store_it_is_said_how_to_start_one() -> None:
+    with pytest.raises(SettingsError, match="make run"):
+        _ = config.load().store_url
+
+
+def test_secrets_are_kept_for_their_owner_alone() -> None:
+    first, second = config.load(), config.load()
+    names = ("id_secret", "admin_token", "signing_key")
+    assert [getattr(first, name) for name in names] == [getattr(second, name) for name in names]
+    folder = Path("var/secrets")
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert {path.name: stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()} == dict.fromkeys(names, 0o600)
+
+
+def test_eight_processes_that_start_at_once_make_the_same_secrets(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    barrier = context.Barrier(8)
+    told = context.SimpleQueue()
+    processes = [context.Process(target=_tell_secrets, args=(tmp_path, barrier, told)) for _ in range(8)]
+    for process in processes:
+        process.start()
+    secrets = {told.get() for _ in processes}
+    for process in processes:
+        process.join(30)
+    assert len(secrets) == 1
+    assert len(list((tmp_path / "var" / "secrets").iterdir())) == 3
+
+
+def test_the_example_names_every_setting_with_its_default() -> None:
+    lines = (ROOT / ".env.example").read_text().splitlines()
+    found = dict(match.groups() for line in lines if (match := LINE.fullmatch(line)))
+    fields = Settings.model_fields.items()
+    assert found == {name.upper(): _shown(field.default) for name, field in fields}
+
+
+def _shown(default: object) -> str:
+    return "" if default is None else str(default)
+
+
+def _tell_secrets(folder: Path, barrier, told) -> None:  # type: ignore[no-untyped-def] # multiprocessing's own
+    barrier.wait(30)
+    settings = config.load(data_dir=folder / "var")
+    told.put((settings.id_secret, settings.admin_token, settings.signing_key))

@@ -1,0 +1,73 @@
+"""What the person at the terminal is told."""
+
+import os
+import pty
+import sys
+from pathlib import Path
+
+import pytest
+
+from ticketing.config import Settings, load
+from ticketing.launch.terminal import Terminal, admin_token, ready_block, say, url_of
+
+
+@pytest.fixture
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    monkeypatch.chdir(tmp_path)
+    for name in Settings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+    return load(data_dir=tmp_path / "var")
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:3049"),
+        ("0.0.0.0", "http://127.0.0.1:3049"),
+        ("::", "http://[::1]:3049"),
+        ("tickets.example", "http://tickets.example:3049"),
+    ],
+)
+def test_the_url_is_one_that_a_browser_here_can_open(settings: Settings, host: str, url: str) -> None:
+    assert url_of(settings.model_copy(update={"host": host})) == url
+
+
+def test_the_token_is_shown_once(settings: Settings) -> None:
+    assert settings.admin_token in admin_token(settings)
+    assert admin_token(settings) == "admin token: in var/secrets/admin_token"
+
+
+def test_a_token_that_was_set_is_never_shown(settings: Settings) -> None:
+    token = "a token of one's own"
+    given = settings.model_copy(update={"admin_token": token})
+    assert token not in "\n".join(ready_block(given, 1.0))
+
+
+def test_the_ready_block_has_a_line_to_try(settings: Settings) -> None:
+    assert "curl -X POST http://127.0.0.1:3049/buy/1" in "\n".join(ready_block(settings, 1.0))
+
+
+def test_output_that_nobody_reads_is_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w", buffering=1, closefd=False) as broken:
+        monkeypatch.setattr(sys, "stdout", broken)
+        say("hello")
+        monkeypatch.undo()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), writer)
+    os.close(writer)
+
+
+def test_a_closed_terminal_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    main, terminal = pty.openpty()
+    before = os.dup(0)
+    try:
+        os.dup2(terminal, 0)
+        os.close(terminal)
+        watched = Terminal()
+        assert not watched.has_gone()
+        os.close(main)
+        assert watched.has_gone()
+    finally:
+        os.dup2(before, 0)
+        os.close(before)
