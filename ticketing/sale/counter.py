@@ -108,7 +108,12 @@ class Counter:
         Both replies that are asked again prove that the first script did nothing; the purchase id stays the same.
         """
         asked_at_s = time.monotonic()
-        reply = self._desk.ask(state.seed, request)
+        try:
+            reply = self._desk.ask(state.seed, request)
+        except BaseException:  # this caller's greenlet was killed, at a stop say: nobody will tell the buyer
+            if not request.keyed:
+                self._voids.add(request.event_id, state.seed, request.purchase_id)
+            raise
         if reply.outcome is Outcome.EXPIRED:
             reply = self._desk.ask(state.seed, request)
         if reply.outcome is Outcome.NO_EVENT:
