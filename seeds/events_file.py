@@ -29,6 +29,7 @@ from pydantic import (
 from seeds.plan import EVENTS_MAX, TICKETS_MAX, Plan
 from ticketing.errors import TicketingError
 from ticketing.model import EVENT_ID, QUANTITY_MAX, QUANTITY_MAX_DEFAULT, Event
+from ticketing.money import decimals_of
 
 FILE_BYTES_MAX = 64 * 1024 * 1024
 ACCENT_DEFAULT = "#232d78"
@@ -38,13 +39,6 @@ AMOUNT = re.compile(r"(0|[1-9][0-9]{0,11})(\.([0-9]+))?", re.ASCII)
 CURRENCY = re.compile(r"[A-Z]{3}", re.ASCII)
 ACCENT = re.compile(r"#[0-9a-fA-F]{6}", re.ASCII)
 
-# Decimals of the currencies that do not have two. Source: ISO 4217, list one.
-DECIMALS = {
-    **dict.fromkeys(("BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW", "PYG", "RWF", "UGX", "UYI"), 0),
-    **dict.fromkeys(("VND", "VUV", "XAF", "XOF", "XPF"), 0),
-    **dict.fromkeys(("BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"), 3),
-    **dict.fromkeys(("CLF", "UYW"), 4),
-}
 # Control characters, halves of surrogate pairs, line separators, and what turns the direction of a whole line.
 UNPRINTABLE = frozenset({"Cc", "Cs", "Zl", "Zp"})
 DIRECTION_OVERRIDES = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
@@ -130,7 +124,7 @@ class PriceEntry(_Strict):
         if not parts:
             raise ValueError('must be a decimal number in quotes, such as "49.00"')
         currency = info.data.get("currency")
-        given, decimals = parts[3] or "", DECIMALS.get(str(currency), 2)
+        given, decimals = parts[3] or "", decimals_of(str(currency))
         if currency and len(given) > decimals:
             raise ValueError(f"has {len(given)} decimals, {currency} has {decimals or 'none'}")
         return f"{parts[1]}.{given.ljust(decimals, '0')}" if decimals else parts[1]
@@ -156,7 +150,7 @@ class EventEntry(_Strict):
     event_id: Annotated[str, AfterValidator(_event_id)]
     name: Annotated[Line, AfterValidator(_said)]
     venue: Annotated[Line, AfterValidator(_said)]
-    timezone: Annotated[str, AfterValidator(_timezone)] = "UTC"
+    timezone: Annotated[str, AfterValidator(_timezone)] | None = None  # left out: the offset of starts_at
     starts_at: Moment
     price: PriceEntry
     tickets: Annotated[int, Field(ge=1, le=TICKETS_MAX)]
@@ -169,6 +163,8 @@ class EventEntry(_Strict):
     @field_validator("starts_at")
     @classmethod
     def _exists(cls, moment: datetime, info: ValidationInfo) -> datetime:
+        if info.data.get("timezone", "a fault of its own") is None:
+            _zone_of_offset(moment)
         return _in_zone(moment, info)
 
     @field_validator("sales")
@@ -177,6 +173,11 @@ class EventEntry(_Strict):
         moments = {name: _in_zone(moment, info, name) for name, moment in sales if moment is not None}
         if len(moments) == 2 and moments["opens_at"] >= moments["closes_at"]:
             raise ValueError("closes_at must be later than opens_at")
+        starts_at = info.data.get("starts_at")
+        if set(moments) == {"opens_at"} and starts_at is not None and moments["opens_at"] >= starts_at:
+            raise ValueError(
+                "opens_at must be earlier than starts_at, when the sale closes unless closes_at says otherwise"
+            )
         return sales.model_copy(update=moments)
 
     def plan(self) -> Plan:
@@ -187,14 +188,14 @@ class EventEntry(_Strict):
                 name=self.name,
                 venue=self.venue,
                 starts_at_ms=_ms(self.starts_at),
-                timezone=self.timezone,
+                timezone=self.timezone or _zone_of_offset(self.starts_at),
                 price_amount=self.price.amount,
                 price_currency=self.price.currency,
                 address=self.address,
                 organiser=self.organiser,
                 accent=self.accent,
                 opens_ms=None if self.sales.opens_at is None else _ms(self.sales.opens_at),
-                closes_ms=None if self.sales.closes_at is None else _ms(self.sales.closes_at),
+                closes_ms=_ms(self.sales.closes_at or self.starts_at),
                 quantity_max=self.limits.per_purchase,
                 buyer_max=self.limits.per_buyer or 0,
             ),
@@ -317,6 +318,18 @@ def _in_zone(moment: datetime, info: ValidationInfo, name: str = "") -> datetime
     if local.utcoffset() != local.replace(fold=1).utcoffset():
         raise ValueError(f"{subject}comes twice in {zone_name}, when the clocks go back: add its offset")
     return local
+
+
+def _zone_of_offset(moment: datetime) -> str:
+    """The zone of an event that names none: people must read the very time that the organiser wrote."""
+    offset = moment.utcoffset()
+    if offset is None:
+        raise ValueError("needs an offset, such as +01:00, or the event a timezone")
+    hours, rest = divmod(round(offset.total_seconds()), 3600)
+    zone = "UTC" if hours == 0 else f"Etc/GMT{-hours:+d}"
+    if rest or zone not in _timezones():
+        raise ValueError("has an offset of its own kind: the event needs a timezone")
+    return zone
 
 
 def _ms(moment: datetime) -> int:

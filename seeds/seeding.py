@@ -106,6 +106,8 @@ class Seeder:
             work.target = max(work.target, work.plan.tickets)
             if work.plan.tickets < max(work.target, work.before.issued):
                 self._watcher.says(_keeps(work))
+            if work.plan.event.closes_ms is not None and work.plan.event.closes_ms <= time.time() * 1000:
+                self._watcher.says(f"event {work.event_id}: its sale is closed already, so nobody can buy")
         return self._fill(works)
 
     def replace(self, plan: Plan) -> Summary:

@@ -1,24 +1,30 @@
 """python -m ticketing: reads the words of the command line and hands them on; no logic of its own."""
 
-import argparse
 import signal
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C while the rest is imported ends it without a traceback
+
+import argparse
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from rich.console import Console
 from rich.table import Table
 
 from ticketing import config
-from ticketing.config import Settings
 from ticketing.errors import SettingsError, StoreError, TicketingError
+
+AUDIT_TIMEOUT_S = 30.0  # a step of the audit may wait for a busy store
 
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run one command; 0 if all is well, 1 if what was checked is not, 2 if it could not be done."""
     options = _parser().parse_args(words)
     try:
-        command: Callable[[argparse.Namespace, Settings], int] = options.command
-        return command(options, config.load())
+        command: Callable[[argparse.Namespace], int] = options.command
+        return command(options)
     except (SettingsError, StoreError) as error:
         print(error, file=sys.stderr)
         return 2
@@ -42,28 +48,32 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _run(options: argparse.Namespace, settings: Settings) -> int:
+def _run(options: argparse.Namespace) -> int:
     from ticketing import launch
 
-    return launch.run(settings, dev=options.dev)
+    return launch.run(config.load(), dev=options.dev)
 
 
-def _sweep(_: argparse.Namespace, settings: Settings) -> int:
+def _sweep(_: argparse.Namespace) -> int:
     from ticketing.receipts.sweeper import build
 
-    sweeper = build(settings)
+    sweeper = build(config.load())
     signal.signal(signal.SIGTERM, sweeper.stop)
     signal.signal(signal.SIGINT, sweeper.stop)
     sweeper.run()
     return 0
 
 
-def _audit(options: argparse.Namespace, settings: Settings) -> int:
+def _audit(options: argparse.Namespace) -> int:
     from ticketing.receipts.files import ReceiptFiles
     from ticketing.sale.audit import audit, render
     from ticketing.store.connection import open_store
 
-    store = open_store(settings.store_url, timeout_s=30, connect_timeout_s=5, connections=2)
+    settings = config.load()
+    connect_timeout_s = settings.store_connect_timeout_s
+    open_with = partial(open_store, settings.store_url, connect_timeout_s=connect_timeout_s, connections=2)
+    open_with(timeout_s=settings.store_timeout_s).ping()  # says soon if nobody answers
+    store = open_with(timeout_s=AUDIT_TIMEOUT_S)
     report = audit(store, stored=ReceiptFiles(settings.receipts_dir).has if options.receipts else None)
     Console().print(render(report))
     for sentence in report.sentences():
@@ -71,12 +81,13 @@ def _audit(options: argparse.Namespace, settings: Settings) -> int:
     return 0 if report.ok else 1
 
 
-def _verify(options: argparse.Namespace, settings: Settings) -> int:
+def _verify(options: argparse.Namespace) -> int:
     from ticketing.receipts.seal import Sealer
     from ticketing.receipts.verify import verify
 
     try:
-        verdicts = verify(options.source, options.key or [Sealer(settings.signing_key).public_key])
+        keys = options.key or [Sealer(config.present_signing_key()).public_key]
+        verdicts = verify(options.source, keys)
     except (TicketingError, OSError) as error:
         print(error, file=sys.stderr)
         return 2
@@ -90,10 +101,10 @@ def _verify(options: argparse.Namespace, settings: Settings) -> int:
     return 0 if verdicts and all(verdict.genuine for verdict in verdicts) else 1
 
 
-def _public_key(_: argparse.Namespace, settings: Settings) -> int:
+def _public_key(_: argparse.Namespace) -> int:
     from ticketing.receipts.seal import Sealer
 
-    print(Sealer(settings.signing_key).public_key)
+    print(Sealer(config.load().signing_key).public_key)
     return 0
 
 

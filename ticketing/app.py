@@ -57,7 +57,7 @@ class Service:
         self.files = ReceiptFiles(settings.receipts_dir)
         self.metrics = SaleMetrics(registry)
         self.exposition = Exposition(registry, settings.metrics_dirs)
-        self.voids = Voids(self.sales)
+        self.voids = Voids(self.sales, on_voided=self.files.delete_all)
         self.dispatcher = Dispatcher(
             self.queue, collect_ms=settings.receipt_collect_ms, job_size=settings.receipt_job_size
         )
@@ -94,6 +94,7 @@ class Service:
         self.desk.stop()
         self.voids.stop()
         self.dispatcher.stop()
+        logger.info("web process ends, with {} purchases of unknown outcome left", len(self.voids))
 
     def _greet(self) -> None:
         self.sales.greet(self.identity.secret_fingerprint)

@@ -16,6 +16,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from ticketing.errors import SettingsError
 
 SECRET_BYTES = 32
+SECRETS = ("id_secret", "admin_token", "signing_key")
+SECRET_CHARACTERS = {"id_secret": 32, "admin_token": 16}  # at least
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 Count = Annotated[int, Field(ge=1)]
@@ -84,6 +86,13 @@ class Settings(BaseSettings):
             raise ValueError("must start with redis://, rediss:// or unix://")
         return value
 
+    @field_validator("id_secret", "admin_token", "signing_key")
+    @classmethod
+    def _hard_to_guess(cls, value: str, info: ValidationInfo) -> str:
+        if value and (fault := _secret_fault(str(info.field_name), value)) is not None:
+            raise ValueError(fault)
+        return value
+
     @field_validator("id_secret")
     @classmethod
     def _shared_by_all_hosts(cls, value: str, info: ValidationInfo) -> str:
@@ -91,18 +100,6 @@ class Settings(BaseSettings):
             raise ValueError(
                 "is required when REDIS_URL is set: two hosts with different secrets would sell one key twice"
             )
-        return _long_enough(value, 32)
-
-    @field_validator("admin_token")
-    @classmethod
-    def _hard_to_guess(cls, value: str) -> str:
-        return _long_enough(value, 16)
-
-    @field_validator("signing_key")
-    @classmethod
-    def _ed25519_key(cls, value: str) -> str:
-        if value and not _is_key(value):
-            raise ValueError("must be an Ed25519 private key: 32 bytes in base64")
         return value
 
     @property
@@ -138,7 +135,7 @@ class Settings(BaseSettings):
             return self.redis_url
         try:
             return self.store_url_file.read_text().strip()
-        except FileNotFoundError:
+        except OSError:
             raise SettingsError(
                 f"No store: REDIS_URL is not set and none was started in {self.data_dir}. Start one with: make run"
             ) from None
@@ -160,33 +157,60 @@ def load(**overrides: Any) -> Settings:
     except ValidationError as error:
         lines = [f"  {_where(fault['loc'])}{fault['msg'].removeprefix('Value error, ')}" for fault in error.errors()]
         raise SettingsError("These settings are wrong:\n" + "\n".join(lines)) from None
-    made = {name: kept_secret(settings, name) for name in ("id_secret", "admin_token", "signing_key")}
+    made = {name: kept_secret(settings, name) for name in SECRETS}
     return settings.model_copy(update=made)
+
+
+def present_signing_key() -> str:
+    """The signing key as it is set or kept, for checking codes. Raises SettingsError where there is none."""
+    settings = Settings()
+    if settings.signing_key or (settings.data_dir / "secrets" / "signing_key").exists():
+        return kept_secret(settings, "signing_key")
+    raise SettingsError(f"No signing key is kept in {settings.data_dir}: give the public key with --key")
 
 
 def kept_secret(settings: Settings, name: str) -> str:
     """The secret as it was set, or the one kept in DATA_DIR (mode 0600), made now if it is the first time.
 
-    Two processes that make it at once end with the same: the file appears whole, by a link that only one can set.
+    Two processes that make it at once end with the same. Raises SettingsError where it can't be kept, or is damaged.
     """
     if value := getattr(settings, name):
         return str(value)
     folder = settings.data_dir / "secrets"
     path = folder / name
     try:
-        with contextlib.suppress(FileNotFoundError):
-            return path.read_text().strip()
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        draft = folder / f".{name}.{os.getpid()}.{secrets.token_hex(4)}"
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(_new_secret(name) + "\n")
-        with contextlib.suppress(FileExistsError):
-            os.link(draft, path)
-        draft.unlink()
+        if not path.exists():
+            _make_secret(path, _new_secret(name))
+        kept = path.read_text().strip()
     except OSError as error:
         raise SettingsError(f"{name.upper()} is not set, and can't be kept in {folder}: {error.strerror}") from None
-    return path.read_text().strip()
+    return _checked(name, kept, path)
+
+
+def _make_secret(path: Path, secret: str) -> None:
+    """The file appears whole, by a link that only one of several processes can set, and survives a power cut."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(secret + "\n")
+        file.flush()
+        os.fsync(descriptor)
+    with contextlib.suppress(FileExistsError):
+        os.link(draft, path)
+    draft.unlink()
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _checked(name: str, kept: str, path: Path) -> str:
+    """A kept secret fits the rules of a given one: an empty file would make ids that anybody can forge."""
+    if kept and _secret_fault(name, kept) is None:
+        return kept
+    raise SettingsError(f"{path} is damaged: restore it from a backup, or set {name.upper()}")
 
 
 def _new_secret(name: str) -> str:
@@ -195,10 +219,12 @@ def _new_secret(name: str) -> str:
     return base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode()
 
 
-def _long_enough(value: str, characters: int) -> str:
-    if value and len(value) < characters:
-        raise ValueError(f"must have {characters} characters or more")
-    return value
+def _secret_fault(name: str, value: str) -> str | None:
+    """What is wrong with a secret that is set; None where nothing is."""
+    if name == "signing_key":
+        return None if _is_key(value) else "must be an Ed25519 private key: 32 bytes in base64"
+    least = SECRET_CHARACTERS[name]
+    return None if len(value) >= least else f"must have {least} characters or more"
 
 
 def _is_key(value: str) -> bool:

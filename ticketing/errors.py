@@ -14,8 +14,10 @@
     │   ├── NotOnSale                   upcoming, paused or closed
     │   └── KeyReused                   this key bought something else before
     ├── Unavailable                 no answer can be given now; ask again after retry_after_s
+    │   └── PurchaseUnavailable         of a purchase: its key tells later what became of it
     └── StoreError                  Redis did not answer as it should
         ├── StoreRefused                it certainly did nothing of what was asked
+        │   └── WrongIdSecret               it is sold from with another id secret
         └── OutcomeUnknown              it may have done it, or may do it later
 
 `StoreRefused` and `OutcomeUnknown` must never be confused: a purchase with an unknown outcome may exist.
@@ -40,12 +42,15 @@ class Fault:
     detail: str
 
 
+FAULTS_TOLD = 20  # a body of 16 KiB can hold thousands, and the answer must not be larger than the question
+
+
 class BadRequest(TicketingError):
     """The request can't be understood; `faults` says what to change, nothing was done."""
 
     def __init__(self, *faults: Fault) -> None:
-        super().__init__("; ".join(f"{fault.pointer}: {fault.detail}" for fault in faults))
-        self.faults = faults
+        self.faults = faults[:FAULTS_TOLD]
+        super().__init__("; ".join(f"{fault.pointer or 'the body'} {fault.detail}" for fault in self.faults))
 
 
 class BadQuantity(BadRequest):
@@ -109,11 +114,19 @@ class KeyReused(Refusal):
 
 
 class Unavailable(TicketingError):
-    """The sale can't answer now. Nothing is sold by this call; a key, sent again, tells what became of it."""
+    """The service can't answer now. What a purchase became of is known only to its key, if it had one."""
 
     def __init__(self, reason: str, retry_after_s: int = 1) -> None:
         super().__init__(reason)
         self.retry_after_s = retry_after_s
+
+
+class PurchaseUnavailable(Unavailable):
+    """A purchase can't be answered now. Without a key it holds no ticket in the end; with one, its key tells."""
+
+    def __init__(self, reason: str, *, keyed: bool) -> None:
+        super().__init__(reason)
+        self.keyed = keyed
 
 
 class StoreError(TicketingError):
@@ -122,6 +135,10 @@ class StoreError(TicketingError):
 
 class StoreRefused(StoreError):
     """Redis certainly did nothing: it was never reached, or it said no before doing anything."""
+
+
+class WrongIdSecret(StoreRefused):
+    """The store is sold from with another id secret: from this process nothing is."""
 
 
 class OutcomeUnknown(StoreError):

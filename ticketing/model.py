@@ -79,7 +79,7 @@ class EventState:
     receipts_pending: int
     receipts_failed: int
     purchases: int  # tombstones not counted
-    oldest_due_ms: int | None  # the earliest due time in the outbox
+    oldest_pending_ms: int | None  # when the purchase was sold that waits longest for its receipt
     as_of_ms: int
 
     @property

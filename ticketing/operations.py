@@ -1,6 +1,7 @@
 """What an operator does to a running sale, whoever asks for it: HTTP or the command line.
 
-What must stay true: each deed leaves a line in the log that says what was done; each is safe to repeat.
+What must stay true: each deed leaves a line in the log that says what was done; each is safe to repeat, adding tickets
+with the number that was issued before.
 """
 
 from collections.abc import Callable
@@ -92,15 +93,20 @@ class Operations:
         now = self._state(event_id)
         return {"event_id": event_id, "state": now.state(now.as_of_ms)}
 
-    def add_tickets(self, event_id: str, more: int) -> dict[str, Any]:
+    def add_tickets(self, event_id: str, more: int, issued_before: int | None = None) -> dict[str, Any]:
         """`more` tickets are issued beside those there are. Raises UnknownEvent, StoreError.
 
-        Where it raises in the middle, what was added shows in `issued`.
+        With `issued_before` it is safe to repeat: the event then has `issued_before + more` tickets, or more already.
+        Without it a repetition adds them again; where it raises in the middle, `issued` shows what was added.
         """
         state = self._state(event_id)
-        issued = self._events.add_more(event_id, state.seed, state.issued, more)
-        logger.info("operator: {} tickets added to event {}, {} issued", more, event_id, issued)
-        return {"event_id": event_id, "added": more, "issued": issued}
+        if issued_before is None:
+            issued = self._events.add_more(event_id, state.seed, state.issued, more)
+        else:
+            issued = self._events.add_up_to(event_id, state.seed, state.issued, issued_before + more)
+        added = more if issued_before is None else max(0, issued - state.issued)
+        logger.info("operator: {} tickets added to event {}, {} issued", added, event_id, issued)
+        return {"event_id": event_id, "added": added, "issued": issued}
 
     def _state(self, event_id: str) -> EventState:
         states = self._events.read([event_id])

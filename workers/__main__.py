@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import socket
 import sys
 
 from ticketing import config
@@ -18,7 +19,8 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 2
     logs.set_up("receipts", settings.log_level, settings.log_format)
-    _, metrics_dir = settings.metrics_dirs
+    # The files in it are named by process id, and containers that share the folder share those.
+    metrics_dir = settings.metrics_dirs[1] / socket.gethostname()
     metrics_dir.mkdir(parents=True, exist_ok=True)
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(metrics_dir)  # read when prometheus_client is first imported
 

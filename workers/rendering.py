@@ -18,9 +18,10 @@ from ticketing.receipts.seal import Sealer
 from ticketing.store.connection import open_store
 from ticketing.store.events import EventStore
 from ticketing.store.outbox import DueReceipt, OutboxStore
+from ticketing.store.queue import JobTimeout
 from ticketing.store.sale import Versions
 from ticketing.telemetry.logs import short
-from ticketing.telemetry.metrics import ReceiptMetrics
+from ticketing.telemetry.metrics import DELAY_BUCKETS_S, ReceiptMetrics
 from workers.receipt_pdf import ReceiptRenderer
 
 KINDS_SAID = 100
@@ -51,26 +52,45 @@ class Rendering:
         """What is due of these is stored afterwards. Raises UnknownEvent, StoreError."""
         event = self._event(event_id)
         due = self._outbox.begin(event_id, list(dict.fromkeys(purchase_ids)))  # twice in a job is one try
-        stored = [receipt.purchase.purchase_id for receipt in due if self._store(event, receipt)]
-        if stored:
-            self._forget(self._outbox.finish(event_id, stored))
-            self._observe_delay(due)
-        if due:
-            logger.info("event {}: {} receipts stored, {} failed", event_id, len(stored), len(due) - len(stored))
+        stored: list[DueReceipt] = []
+        try:
+            for receipt in due:
+                if self._store(event, receipt):
+                    stored.append(receipt)
+        finally:  # a job whose time is over keeps what it has stored
+            if stored:
+                self._finish(event_id, stored)
+            if due:
+                logger.info("event {}: {} receipts stored, {} not", event_id, len(stored), len(due) - len(stored))
 
     def warm_up(self) -> None:
-        """The pages of the first events are compiled, so that their first buyers need not wait for it."""
+        """The pages of the first events are compiled, so that their first buyers need not wait for it.
+
+        A page that can't be compiled keeps neither this worker from starting nor the other pages from being ready.
+        """
         try:
-            for state in self._events.read(self._events.ids()[:WARM_EVENTS]):
-                self._renderer.prepare(state.event)
+            states = self._events.read(self._events.ids()[:WARM_EVENTS])
         except StoreError as error:
-            logger.warning("the store can't be reached yet: {}", error)
+            logger.warning("the events can't be read yet: {}", error)
+            return
+        for state in states:
+            try:
+                self._renderer.prepare(state.event)
+            except Exception as error:  # the receipts of this event will tell the same, one by one
+                logger.opt(exception=error).error("event {}: its page can't be compiled", state.event.event_id)
+
+    def _finish(self, event_id: str, stored: list[DueReceipt]) -> None:
+        voided = self._outbox.finish(event_id, [receipt.purchase.purchase_id for receipt in stored])
+        self._files.delete_all(voided)  # while they were drawn: what holds no ticket has no receipt
+        self._observe_delay(stored)
 
     def _store(self, event: Event, due: DueReceipt) -> bool:
         began_s = time.perf_counter()
         try:
             pdf = self._renderer.render(event, due.purchase, due.contact)
             self._files.put(due.purchase.purchase_id, pdf)
+        except JobTimeout:  # the job's time is over, not this receipt's fault: RQ must see it
+            raise
         except Exception as error:  # whatever one receipt does, the job's others are drawn; the outbox has it again
             self._say_failed(due.purchase.purchase_id, error)
             return False
@@ -85,15 +105,13 @@ class Rendering:
             self._said.add(kind)
         logger.opt(exception=traceback).error("the receipt of {} failed: {}", short(purchase_id), kind)
 
-    def _forget(self, purchase_ids: Iterable[str]) -> None:
-        """Voided while they were drawn: what holds no ticket has no receipt."""
-        for purchase_id in purchase_ids:
-            self._files.delete(purchase_id)
-
-    def _observe_delay(self, due: Iterable[DueReceipt]) -> None:
-        now_ms = time.time() * 1000
-        for receipt in due:
-            self._metrics.delay.observe(max(0.0, now_ms - receipt.purchase.sold_at_ms) / 1000)
+    def _observe_delay(self, stored: Iterable[DueReceipt]) -> None:
+        """Not of an old receipt that was drawn again after a cleanup: nobody had waited for it since the sale."""
+        now_s = time.time()
+        for receipt in stored:
+            delay_s = max(0.0, now_s - receipt.purchase.sold_at_ms / 1000)
+            if delay_s <= DELAY_BUCKETS_S[-1] or receipt.first_try:
+                self._metrics.delay.observe(delay_s)
 
     def _event(self, event_id: str) -> Event:
         read_at_s, event = self._known.get(event_id, (0.0, None))
@@ -114,10 +132,16 @@ def build(settings: Settings) -> Rendering:
         connect_timeout_s=settings.store_connect_timeout_s,
         connections=2,
     )
+    metrics = ReceiptMetrics(CollectorRegistry())
     return Rendering(
         EventStore(store, Versions()),
-        OutboxStore(store, tries=settings.receipt_tries, retry_base_ms=settings.receipt_retry_base_ms),
+        OutboxStore(
+            store,
+            tries=settings.receipt_tries,
+            retry_base_ms=settings.receipt_retry_base_ms,
+            on_given_up=lambda _: metrics.failed.inc(),
+        ),
         ReceiptFiles(settings.receipts_dir),
         ReceiptRenderer(Sealer(settings.signing_key)),
-        ReceiptMetrics(CollectorRegistry()),
+        metrics,
     )

@@ -11,6 +11,8 @@ from decimal import Context, Decimal
 from functools import lru_cache
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from ticketing.money import decimals_of
+
 DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 MONTHS = (
     *("January", "February", "March", "April", "May", "June"),
@@ -22,27 +24,6 @@ TEXT_LENGTH_MAX = 300  # characters of one field; more could not be read on a pa
 _ACCENTS_MAX = 4  # marks on one letter: real writing needs no more, and a tower of them would leave its line
 _DIGITS = re.compile(r"-?\d{1,40}(\.\d{1,20})?", re.ASCII)
 _EXACT = Context(prec=100)  # digits: Python's own 28 would round what _DIGITS lets through
-
-# ISO 4217: currencies whose smallest unit is not a hundredth.
-_WHOLE = {
-    "BIF",
-    "CLP",
-    "DJF",
-    "GNF",
-    "ISK",
-    "JPY",
-    "KMF",
-    "KRW",
-    "PYG",
-    "RWF",
-    "UGX",
-    "UYI",
-    "VND",
-    "VUV",
-    "XAF",
-    "XOF",
-}
-_DECIMALS = dict.fromkeys(_WHOLE, 0) | dict.fromkeys({"BHD", "IQD", "JOD", "KWD", "LYD", "OMN", "TND"}, 3) | {"XPF": 0}
 
 # Only signs that say which currency it is, and that the prepared fonts have. Others are named by their code.
 SYMBOLS = {
@@ -110,7 +91,7 @@ def _with_currency(value: Decimal, currency: str) -> str:
 def _decimals_shown(value: Decimal, currency: str) -> int:
     """As many as the currency has, or more where the value would be rounded otherwise."""
     exponent = value.normalize(_EXACT).as_tuple().exponent
-    return max(_DECIMALS.get(currency, 2), -exponent if isinstance(exponent, int) else 0)
+    return max(decimals_of(currency), -exponent if isinstance(exponent, int) else 0)
 
 
 @lru_cache(maxsize=256)

@@ -17,7 +17,7 @@ from werkzeug.test import TestResponse
 
 from tests.contract import contract
 from tests.servers import ID_SECRET
-from ticketing.api import health
+from ticketing.api import shared_look
 from ticketing.app import create_app
 from ticketing.config import Settings
 from ticketing.model import Event, EventState
@@ -157,7 +157,7 @@ StartApi = Callable[..., Api]
 @pytest.fixture
 def start_api(store: Store, queue: redis.Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StartApi]:
     """Starts services on the same store: `start_api(**settings)`. Each is stopped afterwards."""
-    monkeypatch.setattr(health, "FRESH_S", 0.0)
+    monkeypatch.setattr(shared_look, "FRESH_S", 0.0)
     running: list[Api] = []
 
     def start(**settings: Any) -> Api:

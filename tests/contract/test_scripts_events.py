@@ -49,7 +49,7 @@ def test_an_event_is_read_as_it_was_made(store: Store) -> None:
     assert state.event == FULL
     assert (state.seed, state.version, state.epoch, state.issued, state.planned) == ("s", 1, 1, 0, 7)
     assert (state.sold, state.pool, state.leased, state.purchases, state.remaining) == (0, 0, 0, 0, 0)
-    assert (state.paused, state.halted, state.oldest_due_ms) == (False, False, None)
+    assert (state.paused, state.halted, state.oldest_pending_ms) == (False, False, None)
     assert state.state(FULL.opens_ms or 0) is SaleState.UPCOMING  # its tickets are not all there yet
 
 
@@ -98,7 +98,8 @@ def test_the_counters_of_a_state_belong_together(store: Store) -> None:
     [state] = sale.events.read(["1"])
     assert (state.sold, state.pool, state.leased, state.issued, state.remaining) == (4, 5, 1, 10, 6)
     assert (state.purchases, state.receipts_pending, state.receipts_failed) == (2, 1, 1)
-    assert state.oldest_due_ms == int(store.one("ZSCORE", K.receipts, bought[2].purchase_id))
+    [fingerprint, sold_at_ms, *_] = store.one("HGET", K.purchases, bought[2].purchase_id).split("|")
+    assert state.oldest_pending_ms == int(sold_at_ms), fingerprint
     assert state.as_of_ms > 0
 
 

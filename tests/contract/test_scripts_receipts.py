@@ -1,14 +1,27 @@
 """The outbox: due, swept, begun, stored, given up, retried, asked for again; on both backends."""
 
+from collections.abc import Iterator
+
 import pytest
+from loguru import logger
 
 from tests.sales import LATER_MS, RECEIPT_TRIES, SEED, Sale, a_request, account, everything
 from ticketing.errors import StoreError
 from ticketing.model import Contact
 from ticketing.store import keys
 from ticketing.store.connection import Store
+from ticketing.store.outbox import OutboxStore
+from ticketing.telemetry.logs import short
 
 K = keys.of_event("1")
+
+
+@pytest.fixture
+def logged() -> Iterator[list[str]]:
+    lines: list[str] = []
+    sink = logger.add(lambda message: lines.append(f"{message.record['level'].name} {message.record['message']}"))
+    yield lines
+    logger.remove(sink)
 
 
 def with_purchases(store: Store, count: int, **changes: object) -> tuple[Sale, list[str]]:
@@ -211,6 +224,46 @@ def test_asking_for_a_pending_receipt_does_not_put_it_off(store: Store) -> None:
     due = due_of(store, first)
     sale.outbox.request("1", first, 10 * LATER_MS)
     assert due_of(store, first) == due
+
+
+@pytest.mark.parametrize("damage", ["", "no bars", "f|yesterday|E1-000001|", "f|1"])
+def test_a_damaged_record_keeps_no_other_from_being_drawn_and_is_given_up_in_the_end(
+    store: Store, damage: str, logged: list[str]
+) -> None:
+    sale, [damaged, good] = with_purchases(store, 2, contact='{"name":"Ann"}')
+    if damage:
+        store.one("HSET", K.purchases, damaged, damage)
+    else:
+        store.one("HSET", K.contacts, damaged, '["no", "contact"]')
+    assert [one.purchase.purchase_id for one in sale.outbox.begin("1", [damaged, good])] == [good]
+    assert store.one("ZRANGE", K.receipts, 0, -1) == [damaged, good]
+    for _ in range(RECEIPT_TRIES):
+        sale.outbox.begin("1", [damaged])
+    assert store.one("HKEYS", K.failed) == [damaged]
+    assert [line.partition(" ")[0] for line in logged] == ["ERROR"] * RECEIPT_TRIES + ["WARNING"]
+    assert damaged not in "".join(logged)
+
+
+def test_a_receipt_that_is_given_up_is_told_of_once_and_its_id_is_not_in_the_log(
+    store: Store, logged: list[str]
+) -> None:
+    _, [poison, good] = with_purchases(store, 2)
+    told: list[str] = []
+    outbox = OutboxStore(store, tries=2, retry_base_ms=LATER_MS, on_given_up=told.append)
+    for expected in ([], [], [poison], [poison]):
+        outbox.begin("1", [poison])
+        assert told == expected
+    outbox.begin("1", [good])
+    assert told == [poison]
+    assert logged == [f"WARNING the receipt of {short(poison)} is given up after 2 tries"]
+
+
+def test_a_first_try_is_told_from_later_ones_and_from_a_receipt_that_was_stored_before(store: Store) -> None:
+    sale, [first] = with_purchases(store, 1)
+    assert [one.first_try for _ in range(2) for one in sale.outbox.begin("1", [first])] == [True, False]
+    sale.outbox.finish("1", [first])
+    assert sale.outbox.request("1", first, LATER_MS) == "requested"
+    assert [one.first_try for one in sale.outbox.begin("1", [first])] == [False]
 
 
 @pytest.mark.parametrize("planted", ["purchases", "receipts", "tries", "failed"])

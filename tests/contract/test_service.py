@@ -173,7 +173,7 @@ def test_prometheus_gets_the_gauges_of_the_store_and_our_counters(api: Api) -> N
     assert found['ticketing_receipts{status="pending"}'] == 1
     assert found['ticketing_receipts{status="ready"}'] == 1
     assert found['ticketing_receipts{status="failed"}'] == 0
-    assert found["ticketing_receipt_oldest_pending_seconds"] == 0
+    assert 0 <= found["ticketing_receipt_oldest_pending_seconds"] < 60
     assert (found["ticketing_store_up"], found["ticketing_outage"]) == (1, 0)
 
 

@@ -3,6 +3,7 @@
 import json
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -69,6 +70,36 @@ def test_two_hundred_slow_clients_keep_nobody_from_buying(service: Service) -> N
             connection.close()
     assert [answer.status for answer in answers] == [201] * 20
     wait_until(lambda: service.request("GET", "/events/rock").json()["sold"] == 20, 5, "exactly 20 are sold")
+
+
+def test_a_body_that_drips_is_cut_off(service: Service) -> None:
+    with socket.create_connection((HOST, service.port), timeout=30) as connection:
+        connection.sendall(b"POST /buy/rock HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n")
+        connection.sendall(b"Content-Length: 1000\r\n\r\n{")
+        answer = _read_to_the_end(connection)
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b"/problems/malformed-request" in answer
+
+
+def test_a_stop_is_not_held_up_by_idle_connections(tmp_path: Path) -> None:
+    own = Service(tmp_path)
+    own.start()
+    own.seed({"rock": 10})
+    idle = [socket.create_connection((HOST, own.port), timeout=10) for _ in range(20)]
+    for connection in idle:
+        connection.sendall(b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n")
+        answer = b""
+        while not answer.endswith(b'{"status":"ok"}'):
+            answer += connection.recv(65536)
+    own.stop()
+    for connection in idle:
+        assert connection.recv(65536) == b"", "closed in order, not reset"
+        connection.close()
+    log = own.log.read_text()
+    assert "Worker graceful timeout" not in log
+    assert "SIGKILL" not in log
+    # The web processes came to their own end, where voids are carried out and the outbox is told.
+    assert log.count("web process ends") == 2
 
 
 def _read_to_the_end(connection: socket.socket) -> bytes:

@@ -49,6 +49,7 @@ class EventModel:
     sold: dict[str, Bought] = field(default_factory=dict)
     tombstones: set[str] = field(default_factory=set)
     outbox: dict[str, int] = field(default_factory=dict)  # purchase id -> tries
+    asked_again: set[str] = field(default_factory=set)  # stored once, and in the outbox since somebody asked
     failed: set[str] = field(default_factory=set)
     stored: set[str] = field(default_factory=set)
 
@@ -154,6 +155,7 @@ class EventModel:
             self.outbox[purchase_id] += 1
             if self.outbox[purchase_id] > TRIES:
                 del self.outbox[purchase_id]
+                self.asked_again.discard(purchase_id)
                 self.failed.add(purchase_id)
             else:
                 handed.append(purchase_id)
@@ -163,6 +165,7 @@ class EventModel:
         """Those that hold no purchase any more."""
         for purchase_id in purchase_ids:
             self.outbox.pop(purchase_id, None)
+            self.asked_again.discard(purchase_id)
             self.failed.discard(purchase_id)
         self.stored |= set(purchase_ids) & self.sold.keys()
         return [purchase_id for purchase_id in purchase_ids if purchase_id not in self.sold]
@@ -175,6 +178,7 @@ class EventModel:
         if purchase_id in self.outbox:
             return "pending"
         self.outbox[purchase_id] = 0
+        self.asked_again.add(purchase_id)
         return "requested"
 
     def retry(self) -> int:

@@ -12,6 +12,7 @@ from ticketing.errors import (
     KeyReused,
     NotEnoughTickets,
     NotOnSale,
+    PurchaseUnavailable,
     SoldOut,
     StoreRefused,
     Unavailable,
@@ -31,7 +32,7 @@ RECORD = "0123456789abcdef|1700000000000|E1-000001,E1-000002|"
 def a_state(event_id: str = "1", seed: str = "s") -> EventState:
     return EventState(
         an_event(event_id), seed, 1, 1, issued=10, planned=10, sold=0, pool=10, leased=0, paused=False, halted=False,
-        receipts_pending=0, receipts_failed=0, purchases=0, oldest_due_ms=None, as_of_ms=0,
+        receipts_pending=0, receipts_failed=0, purchases=0, oldest_pending_ms=None, as_of_ms=0,
     )  # fmt: skip
 
 
@@ -126,11 +127,11 @@ TOLD = {
     Outcome.BAD_QUANTITY: (refusal(Outcome.BAD_QUANTITY), BadQuantity, {"limit": 4}),
     Outcome.BUYER_LIMIT: (refusal(Outcome.BUYER_LIMIT, "5"), BuyerLimit, {"limit": 6, "held": 5}),
     Outcome.BUYER_REQUIRED: (refusal(Outcome.BUYER_REQUIRED), BadBuyer, {}),
-    Outcome.EXPIRED: (refusal(Outcome.EXPIRED), Unavailable, {}),
-    Outcome.WENT_BACK: (SaleReply(Outcome.WENT_BACK), Unavailable, {}),
-    Outcome.HALTED: (SaleReply(Outcome.HALTED), Unavailable, {}),
-    Outcome.REFUSED: (SaleReply(Outcome.REFUSED, "away"), Unavailable, {}),
-    Outcome.UNKNOWN: (SaleReply(Outcome.UNKNOWN, "broken"), Unavailable, {}),
+    Outcome.EXPIRED: (refusal(Outcome.EXPIRED), PurchaseUnavailable, {"keyed": True}),
+    Outcome.WENT_BACK: (SaleReply(Outcome.WENT_BACK), PurchaseUnavailable, {"keyed": True}),
+    Outcome.HALTED: (SaleReply(Outcome.HALTED), PurchaseUnavailable, {"keyed": True}),
+    Outcome.REFUSED: (SaleReply(Outcome.REFUSED, "away"), PurchaseUnavailable, {"keyed": True}),
+    Outcome.UNKNOWN: (SaleReply(Outcome.UNKNOWN, "broken"), PurchaseUnavailable, {"keyed": True}),
 }
 
 
@@ -142,7 +143,8 @@ def test_each_reply_is_told_as_what_it_means(outcome: Outcome, key: str | None) 
     with pytest.raises(told) as caught:
         scene.counter.buy("1", 2, key=key)
     assert type(caught.value) is told
-    assert {name: getattr(caught.value, name) for name in members} == members
+    expected = {name: key is not None if name == "keyed" else value for name, value in members.items()}
+    assert {name: getattr(caught.value, name) for name in members} == expected
 
 
 def test_every_outcome_is_told_somehow() -> None:

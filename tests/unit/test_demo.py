@@ -7,8 +7,9 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from seeds import demo
-from seeds.events_file import ACCENT, AMOUNT, DECIMALS, DIRECTION_OVERRIDES, UNPRINTABLE
+from seeds.events_file import ACCENT, AMOUNT, DIRECTION_OVERRIDES, UNPRINTABLE
 from ticketing.model import EVENT_ID
+from ticketing.money import decimals_of
 
 TODAY = date(2026, 11, 25)
 
@@ -42,7 +43,7 @@ def test_the_five_events_differ_in_place_currency_colour_and_script() -> None:
     assert len({event.price_currency for event in events}) == 5
     scripts = {unicodedata.name(event.name[0]).split()[0] for event in events}
     assert scripts == {"LATIN", "CJK", "ARABIC"}
-    assert any(DECIMALS.get(event.price_currency) == 0 for event in events)
+    assert any(decimals_of(event.price_currency) == 0 for event in events)
 
 
 def test_five_hundred_events_have_five_hundred_names() -> None:
@@ -54,7 +55,7 @@ def test_every_event_would_be_taken_from_a_file_too() -> None:
     for event in (plan.event for plan in demo.plans(500, 1, TODAY)):
         amount = AMOUNT.fullmatch(event.price_amount)
         assert amount is not None
-        assert len(amount[3] or "") == DECIMALS.get(event.price_currency, 2)
+        assert len(amount[3] or "") == decimals_of(event.price_currency)
         assert ACCENT.fullmatch(event.accent)
         for text in (event.name, event.venue, event.address, event.organiser):
             assert 0 < len(text) <= 200

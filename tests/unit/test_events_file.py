@@ -1,6 +1,7 @@
 """The events file: what is taken, and what is said of each fault."""
 
 import json
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -159,8 +160,26 @@ def test_every_fault_of_every_event_is_told_at_once() -> None:
 
 def test_what_is_optional_has_its_defaults() -> None:
     starts_at_ms = int(datetime(2031, 6, 18, 18, 30, tzinfo=UTC).timestamp()) * 1000
-    event = Event("gala", "Gala", "Hall", starts_at_ms, "UTC", "45.00", "GBP")
+    # The very time that the organiser wrote, and no sale after the start.
+    event = Event("gala", "Gala", "Hall", starts_at_ms, "Etc/GMT-1", "45.00", "GBP", closes_ms=starts_at_ms)
     assert parse(json.dumps([LEAST])) == [Plan(event, 100)]
+
+
+@pytest.mark.parametrize(
+    ("starts_at", "told"),
+    [
+        ("2031-06-18T19:30", "starts_at: needs an offset, such as +01:00, or the event a timezone"),
+        ("2031-06-18T19:30:00+05:30", "starts_at: has an offset of its own kind: the event needs a timezone"),
+    ],
+)
+def test_a_time_that_no_zone_can_be_told_of_is_refused(starts_at: str, told: str) -> None:
+    with pytest.raises(EventsFileError, match=re.escape(told)):
+        parse(json.dumps([LEAST | {"starts_at": starts_at}]))
+
+
+def test_a_sale_that_opens_after_the_start_is_refused_where_nothing_says_when_it_closes() -> None:
+    with pytest.raises(EventsFileError, match="opens_at must be earlier than starts_at"):
+        parse(json.dumps([LEAST | {"sales": {"opens_at": "2032-01-01T00:00:00Z"}}]))
 
 
 def test_a_full_event_is_taken_as_it_is_written() -> None:

@@ -1,6 +1,8 @@
 """The stored receipts: whole or not there, in many folders, deleted in small steps."""
 
+import errno
 import os
+import stat
 import threading
 import time
 from pathlib import Path
@@ -80,6 +82,51 @@ def test_a_worker_that_died_while_it_wrote_leaves_no_receipt(files: ReceiptFiles
     assert files.has(purchase_id)
 
 
+@pytest.mark.parametrize("mask", [0o000, 0o022])
+def test_nobody_else_on_the_host_can_read_a_receipt(files: ReceiptFiles, tmp_path: Path, mask: int) -> None:
+    purchase_id = new_id()
+    before = os.umask(mask)
+    try:
+        files.put(purchase_id, PDF)
+    finally:
+        os.umask(before)
+    path = files.path(purchase_id)
+    assert [stat.S_IMODE(one.stat().st_mode) for one in (tmp_path / "receipts", path.parent, path)] == [
+        0o700,
+        0o700,
+        0o600,
+    ]
+
+
+def test_two_containers_whose_workers_have_one_process_id_write_into_different_files(
+    files: ReceiptFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    purchase_id = new_id()
+    used = []
+    monkeypatch.setattr(Path, "replace", lambda temporary, _: used.append(temporary))
+    for _ in range(2):
+        files.put(purchase_id, PDF)
+    assert len(set(used)) == 2
+    for temporary in used:
+        assert temporary.read_bytes() == PDF
+        grow_old(temporary, 3601)
+    assert files.cleanup(DAY_S).deleted == 2  # as what dead workers left
+
+
+def test_a_put_that_fails_leaves_nothing(files: ReceiptFiles, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full_disk(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "no space left")
+
+    purchase_id = new_id()
+    files.put(purchase_id, PDF)
+    files.delete(purchase_id)
+    monkeypatch.setattr(Path, "replace", full_disk)
+    for _ in range(3):
+        with pytest.raises(OSError, match="no space"):
+            files.put(purchase_id, PDF)
+    assert list(files.path(purchase_id).parent.iterdir()) == []
+
+
 def test_what_is_being_written_is_never_seen_half(files: ReceiptFiles) -> None:
     purchase_id = new_id()
     versions = [b"%PDF" + bytes([65 + i]) * 200_000 + b"%%EOF" for i in range(2)]
@@ -108,6 +155,14 @@ def test_deleting_is_for_ever_and_twice_does_no_harm(files: ReceiptFiles) -> Non
     files.delete(purchase_id)
     files.delete(purchase_id)
     assert files.get(purchase_id) is None
+
+
+def test_many_are_deleted_at_once_those_that_are_not_there_included(files: ReceiptFiles) -> None:
+    ids = [new_id() for _ in range(3)]
+    for purchase_id in ids[:2]:
+        files.put(purchase_id, PDF)
+    files.delete_all([*ids[1:], ids[0]])
+    assert files.usage() == Usage(0, 0)
 
 
 def test_receipts_are_spread_over_hundreds_of_folders_by_the_random_part(files: ReceiptFiles, tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ def settings(tmp_path: Path) -> Settings:
 def test_each_part_is_understood_as_it_was_meant(settings: Settings, understood: Understand) -> None:
     found = understood(parts(settings, "mark", ["valkey-server", "x"], dev=False))
     assert set(found) == {"store", "sweeper", "receipts-1", "receipts-2", "receipts-3", "web"}
-    assert found["web"].stopwaitsecs == 7
+    assert found["web"].stopwaitsecs == 9
     assert shlex.split(found["receipts-2"].command) == python("mark", "workers")
     assert {name for name, process in found.items() if process.autostart} == {"store"}
     assert all(process.redirect_stderr and process.killasgroup for process in found.values())

@@ -1,5 +1,7 @@
 """Metrics and the summary line: quantiles, receipt counts, gauges from the store, sums over processes."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +14,7 @@ from tests.unit.test_counter import a_state
 from ticketing.errors import StoreRefused
 from ticketing.model import EventState
 from ticketing.telemetry.metrics import (
+    MULTIPROCESS,
     PURCHASE_OUTCOMES,
     Exposition,
     Levels,
@@ -59,12 +62,12 @@ def test_a_receipt_is_ready_where_it_is_neither_pending_nor_given_up() -> None:
 
 def test_the_oldest_pending_receipt_is_the_one_that_has_been_due_the_longest() -> None:
     states = [
-        a_sale("1", as_of_ms=10_000, oldest_due_ms=8_500),
-        a_sale("2", as_of_ms=10_000, oldest_due_ms=9_000),
+        a_sale("1", as_of_ms=10_000, oldest_pending_ms=8_500),
+        a_sale("2", as_of_ms=10_000, oldest_pending_ms=9_000),
         a_sale("3"),
     ]
     assert oldest_pending_s(states) == 1.5
-    assert oldest_pending_s([a_sale("1", as_of_ms=10_000, oldest_due_ms=12_000)]) == 0
+    assert oldest_pending_s([a_sale("1", as_of_ms=10_000, oldest_pending_ms=12_000)]) == 0
     assert oldest_pending_s([]) == 0
 
 
@@ -118,6 +121,34 @@ def test_samples_are_summed_by_one_label() -> None:
     metrics.purchases["sold_out"].inc()
     got = Exposition(registry).values("ticketing_purchases_total", "outcome")
     assert {name: value for name, value in got.items() if value} == {"sold": 2.0, "sold_out": 1.0}
+
+
+COUNTING = """
+from prometheus_client import CollectorRegistry, Counter
+Counter("kept_total", "Kept", registry=CollectorRegistry()).inc({})
+"""
+
+
+def test_what_processes_in_subfolders_count_is_summed_into_one_family(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two containers with the same process id have a subfolder each; a bare host may have none."""
+    folders = [tmp_path / name for name in ("web", "workers", "workers/one", "workers/two", "missing")]
+    for amount, folder in enumerate(folders[:-1], start=1):
+        folder.mkdir()
+        counting = [sys.executable, "-c", COUNTING.format(amount)]
+        subprocess.run(counting, check=True, env={MULTIPROCESS: str(folder)})
+    for host in ("one", "two"):
+        [file] = (tmp_path / "workers" / host).iterdir()
+        file.rename(file.with_name("counter_7.db"))
+    monkeypatch.setenv(MULTIPROCESS, str(tmp_path / "web"))
+    exposition = Exposition(CollectorRegistry(), [tmp_path / "web", tmp_path / "workers", tmp_path / "missing"])
+    lines = exposition.text(Levels([], store_up=True)).decode().splitlines()
+    assert [line for line in lines if "kept_total" in line] == [
+        "# HELP kept_total Kept",
+        "# TYPE kept_total counter",
+        "kept_total 10.0",
+    ]
 
 
 class Told:

@@ -48,6 +48,14 @@ def voids(store: FakeStore, monkeypatch: pytest.MonkeyPatch) -> Iterator[Voids]:
     made.stop()
 
 
+@pytest.fixture
+def logged() -> Iterator[list[str]]:
+    lines: list[str] = []
+    sink = logger.add(lambda message: lines.append(f"{message.record['level'].name} {message.record['message']}"))
+    yield lines
+    logger.remove(sink)
+
+
 def settle(voids: Voids, left: int = 0) -> None:
     with gevent.Timeout(5, AssertionError(f"{len(voids)} left")):
         while len(voids) != left:
@@ -185,3 +193,54 @@ def test_stopping_without_the_store_says_what_is_left_and_does_not_hang(store: F
     logger.remove(sink)
     assert lines[-1].strip() == "ERROR stopped with 3 purchases of unknown outcome that could not be voided"
     assert not any("1.0" in line for line in lines)
+
+
+@pytest.mark.parametrize("seen", ["voided", "already"])
+def test_what_was_sold_is_told_once_it_is_voided_and_what_was_barred_is_not(store: FakeStore, seen: str) -> None:
+    """Its receipt may be stored. "already" is what the second call gets, where the first one's reply was lost."""
+    told: list[str] = []
+    voids = Voids(store, on_voided=told.extend)
+    store.answers["1"] = ["barred", seen, "barred"]
+    store.answers["2"] = ["barred"]
+    store.answers["3"] = Outcome.NO_EVENT
+    for purchase_id in ("1.a", "1.b", "1.c", "2.a", "3.a"):
+        voids.add(purchase_id[0], "s", purchase_id)
+    voids.stop()
+    assert len(voids) == 0
+    assert told == ["1.b"]
+
+
+def test_an_error_that_nobody_foresaw_is_logged_once_and_keeps_no_other_waiting(
+    store: FakeStore, voids: Voids, logged: list[str]
+) -> None:
+    store.answers["1"] = ZeroDivisionError("a bug")
+    voids.start()
+    voids.add("1", "s", "1.a")
+    voids.add("2", "s", "2.a")
+    settle(voids, left=1)
+    asked = len(store.asked)
+    while len(store.asked) < asked + 5:
+        gevent.sleep(0.001)
+    voids.add("2", "s", "2.later")
+    settle(voids, left=1)
+    store.answers.clear()
+    settle(voids)
+    assert store.done() >= {"1.a", "2.a", "2.later"}
+    assert [line for line in logged if line.startswith("ERROR")] == [
+        "ERROR event 1: an error in voiding; what is not voided is tried again"
+    ]
+
+
+def test_a_receipt_that_can_not_be_deleted_keeps_no_other_intent_waiting(store: FakeStore, logged: list[str]) -> None:
+    def refuse(_: list[str]) -> None:
+        raise PermissionError("not yours")
+
+    voids = Voids(store, on_voided=refuse)
+    for event_id in "12":
+        voids.add(event_id, "s", f"{event_id}.a")
+    voids.stop()
+    assert len(voids) == 0
+    assert store.done() == {"1.a", "2.a"}
+    assert [line for line in logged if line.startswith("ERROR")] == [
+        "ERROR event 1: an error in voiding; what is not voided is tried again"
+    ]

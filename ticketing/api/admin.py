@@ -28,6 +28,7 @@ T = TypeVar("T")
 
 RQ_PATH = "/admin/rq"
 ADD_MAX = 1_000_000
+ISSUED_MAX = 1_000_000_000
 SAFE_METHODS = frozenset({"GET", "HEAD"})
 SAME_SITE = frozenset({"same-origin", "none"})
 REGISTRIES = frozenset({"queued", "failed", "deferred", "started", "finished", "scheduled", "canceled"})
@@ -66,8 +67,10 @@ def blueprint(operations: Operations, token: str) -> Blueprint:
 
     @routes.post("/events/<text:event_id>/tickets")
     def add(event_id: str) -> Response:
-        more = _whole_number(_body({"add"}), "add", 1, ADD_MAX)
-        return _json(_or_unavailable(lambda: operations.add_tickets(_known_form(event_id), more)))
+        members = _body({"add", "issued"})
+        more = _whole_number(members, "add", 1, ADD_MAX)
+        before = _whole_number(members, "issued", 0, ISSUED_MAX) if "issued" in members else None
+        return _json(_or_unavailable(lambda: operations.add_tickets(_known_form(event_id), more, before)))
 
     return routes
 

@@ -3,8 +3,6 @@
 What must stay true: asking often costs the store nothing: it is looked at once a second, however many ask.
 """
 
-import threading
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -12,12 +10,11 @@ import orjson
 from flask import Blueprint, Response
 
 from ticketing.api import problems
-from ticketing.errors import StoreError
+from ticketing.api.shared_look import SharedLook
+from ticketing.errors import StoreError, WrongIdSecret
 from ticketing.sale.catalogue import Catalogue
 from ticketing.store.queue import ReceiptQueue
 from ticketing.telemetry.metrics import oldest_pending_s, receipt_counts
-
-FRESH_S = 1.0
 
 
 class Health:
@@ -31,20 +28,11 @@ class Health:
         self._queue = queue
         self._fsync_policy = fsync_policy
         self._greet = greet
-        self._looking = threading.Lock()
-        self._found: dict[str, Any] = {}
-        self._looked_at_s = -FRESH_S
+        self._shared = SharedLook(self._look)
 
     def look(self) -> dict[str, Any]:
         """The body of GET /health, at most a second old."""
-        if time.monotonic() - self._looked_at_s >= FRESH_S and self._looking.acquire(blocking=not self._found):
-            try:
-                if time.monotonic() - self._looked_at_s >= FRESH_S:
-                    self._found = self._look()
-                    self._looked_at_s = time.monotonic()
-            finally:
-                self._looking.release()
-        return self._found
+        return self._shared.get()
 
     def can_sell(self) -> bool:
         """Whether this process can sell now."""
@@ -56,24 +44,28 @@ class Health:
         except StoreError:
             states = []
         up = self._catalogue.store_up
+        reason = self._why_it_sells_nothing() if up else "it can't be reached"
+        sells = reason is None
+        store: dict[str, Any] = {"up": up, "sells": sells, "events": len(states)}
+        store["fsync"] = self._fsync_policy() if sells else "unknown"
+        if reason is not None:
+            store["reason"] = reason
         checks = {
-            "store": {
-                "up": up,
-                "sells": up and self._is_welcome(),
-                "events": len(states),
-                "fsync": self._fsync_policy() if up else "unknown",
-            },
+            "store": store,
             "queue": self._queue_check(),
             "receipts": {**receipt_counts(states), "oldest_pending_s": oldest_pending_s(states)},
         }
-        return {"status": "ok" if up else "outage", "store": "redis" if up else "reserve", "checks": checks}
+        return {"status": "ok" if sells else "outage", "store": "redis" if sells else "reserve", "checks": checks}
 
-    def _is_welcome(self) -> bool:
+    def _why_it_sells_nothing(self) -> str | None:
+        """None where the store would sell for this process. Names no host and no secret."""
         try:
             self._greet()
+        except WrongIdSecret as error:
+            return str(error)
         except StoreError:
-            return False
-        return True
+            return "it does not answer"
+        return None
 
     def _queue_check(self) -> dict[str, Any]:
         try:

@@ -21,6 +21,7 @@ from ticketing.errors import (
     KeyReused,
     NotEnoughTickets,
     NotOnSale,
+    PurchaseUnavailable,
     SoldOut,
     TicketingError,
     Unavailable,
@@ -72,7 +73,7 @@ BY_STATUS: dict[int, tuple[str, str, str]] = {
     431: ("headers-too-large", "Headers too large", "The headers are more than this server reads."),
     500: ("internal-error", "Internal error", "Something failed here; the request id finds it in the log."),
     501: ("not-implemented", "Not implemented", "This server does not know that transfer coding."),
-    503: ("temporarily-unavailable", "Temporarily unavailable", "Nothing was sold by this call. Try again soon."),
+    503: ("temporarily-unavailable", "Temporarily unavailable", "The service can't answer now. Try again soon."),
 }
 
 
@@ -161,6 +162,14 @@ def _key_reused(_: KeyReused) -> Problem:
     return Problem("idempotency-key-reused", 422, "Idempotency key reused", detail)
 
 
+def _purchase_unavailable(error: PurchaseUnavailable) -> Problem:
+    kind, title, _ = BY_STATUS[503]
+    of_key = "It is not known yet whether this was bought. Repeat it with the same key, which buys it once."
+    without = "This call holds no ticket: what it may have begun is undone. Try again soon."
+    detail = of_key if error.keyed else without
+    return Problem(kind, 503, title, detail, {}, {"Retry-After": str(math.ceil(error.retry_after_s))})
+
+
 def _unavailable(error: Unavailable) -> Problem:
     return of_status(503, {"Retry-After": str(math.ceil(error.retry_after_s))})
 
@@ -176,6 +185,7 @@ TABLE: dict[type[TicketingError], Callable[[Any], Problem]] = {
     BuyerLimit: _buyer_limit,
     NotOnSale: _not_on_sale,
     KeyReused: _key_reused,
+    PurchaseUnavailable: _purchase_unavailable,
     Unavailable: _unavailable,
 }
 

@@ -20,6 +20,7 @@ from ticketing.errors import (
     KeyReused,
     NotEnoughTickets,
     NotOnSale,
+    PurchaseUnavailable,
     SoldOut,
     TicketingError,
     Unavailable,
@@ -38,6 +39,7 @@ OUTCOME_OF: dict[type[TicketingError], str] = {
     NotOnSale: "not_on_sale",
     KeyReused: "key_reused",
     Unavailable: "unavailable",
+    PurchaseUnavailable: "unavailable",
 }
 
 

@@ -54,7 +54,7 @@ def parts(settings: Settings, mark: str, store_command: Sequence[str] | None, *,
         *store,
         Part("sweeper", python(mark, "ticketing", "sweep"), 40, SWEEPER_STOP_S),
         Part("receipts", python(mark, "workers"), 50, RECEIPTS_STOP_S, settings.receipt_workers),
-        Part("web", [*web, "ticketing.server.wsgi:app"], 90, settings.graceful_timeout_s + 2),
+        Part("web", [*web, "ticketing.server.wsgi:app"], 90, settings.graceful_timeout_s + 4),
     ]
 
 

@@ -6,6 +6,7 @@ written loses them, which is why `full` stops such purchases from being sent at 
 """
 
 from collections import defaultdict
+from collections.abc import Callable
 
 import gevent
 from gevent.event import Event as Signal
@@ -18,13 +19,17 @@ from ticketing.store.sale import SaleStore
 MOST = 100_000
 AT_ONCE = 200
 AGAIN_AFTER_S = 0.5
+KINDS_SAID = 100
 
 
 class Voids:
     """The void intents of this process."""
 
-    def __init__(self, store: SaleStore) -> None:
+    def __init__(self, store: SaleStore, on_voided: Callable[[list[str]], None] = lambda _: None) -> None:
+        """`on_voided` gets the ids that were sold and hold nothing now: whatever else there is of them must go."""
         self._store = store
+        self._on_voided = on_voided
+        self._said: set[str] = set()  # kinds of failures that were logged
         self._waiting: dict[tuple[str, str], dict[str, None]] = defaultdict(dict)
         self._wake = Signal()
         self._worker: gevent.Greenlet[..., None] | None = None
@@ -69,10 +74,24 @@ class Voids:
                 self._carry_out_sale(*sale)
             except StoreError:
                 # Most likely the store is away, and the others would wait for nothing. Next time they come first.
-                if sale in self._waiting:
-                    self._waiting[sale] = self._waiting.pop(sale)
+                self._rotate(sale)
                 return False
+            except Exception as error:  # whatever is wrong with this sale, the others' tickets must come back
+                self._say_failed(sale[0], error)
+                self._rotate(sale)
         return not self._waiting
+
+    def _rotate(self, sale: tuple[str, str]) -> None:
+        if sale in self._waiting:
+            self._waiting[sale] = self._waiting.pop(sale)
+
+    def _say_failed(self, event_id: str, error: Exception) -> None:
+        kind = f"{type(error).__name__}: {error}"
+        if kind not in self._said and len(self._said) < KINDS_SAID:
+            self._said.add(kind)
+            logger.opt(exception=error).error(
+                "event {}: an error in voiding; what is not voided is tried again", event_id
+            )
 
     def _carry_out_sale(self, event_id: str, seed: str) -> None:
         """As far as the event is not halted."""
@@ -86,6 +105,10 @@ class Voids:
             if isinstance(reply, list):
                 voided, barred = reply.count("voided"), reply.count("barred")
                 logger.info("event {}: {} purchases voided, {} barred", event_id, voided, barred)
+                # "already": the reply that said "voided" was lost, perhaps.
+                gone = [one for one, tag in zip(purchase_ids, reply, strict=True) if tag in ("voided", "already")]
+                if gone:
+                    self._on_voided(gone)
 
     def _forget(self, event_id: str, seed: str, purchase_ids: list[str]) -> None:
         waiting = self._waiting[event_id, seed]

@@ -1,19 +1,22 @@
 """The stored receipts: one PDF a purchase in a folder of this host.
 
 What must stay true: a file appears whole (temporary name, then rename) and is served only where it ends as a PDF does.
-There is no fsync: a receipt that a crash cuts short counts as pending, and is drawn again from its purchase.
+There is no fsync: a receipt that a crash cuts short counts as pending, and is drawn again from its purchase. Nobody
+but the service's user reads here: a receipt names its buyer, and is a ticket.
 """
 
 import hashlib
 import os
+import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 END_OF_PDF = b"%%EOF"
 DELETE_AT_ONCE = 5_000
+FOLDER_MODE, FILE_MODE = 0o700, 0o600
 TEMPORARY_AGE_S = 3600  # a temporary file this old was left by a worker that died
 
 
@@ -55,13 +58,17 @@ class ReceiptFiles:
     def put(self, purchase_id: str, pdf: bytes) -> None:
         """The receipt is stored, whole. Raises OSError."""
         path = self.path(purchase_id)
-        temporary = path.with_name(f".{purchase_id}.{os.getpid()}.tmp")
+        temporary = path.with_name(f".{purchase_id}.{secrets.token_hex(8)}.tmp")  # containers share process ids
         try:
-            temporary.write_bytes(pdf)
-        except FileNotFoundError:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            temporary.write_bytes(pdf)
-        temporary.replace(path)
+            try:
+                _write(temporary, pdf)
+            except FileNotFoundError:
+                self._make(path.parent)
+                _write(temporary, pdf)
+            temporary.replace(path)
+        except BaseException:  # a full disk, or the end of the job's time: each try would leave another file
+            temporary.unlink(missing_ok=True)
+            raise
 
     def get(self, purchase_id: str) -> StoredReceipt | None:
         """The stored receipt; None where there is none, or only a part of one."""
@@ -83,6 +90,11 @@ class ReceiptFiles:
     def delete(self, purchase_id: str) -> None:
         """The receipt is not stored."""
         self.path(purchase_id).unlink(missing_ok=True)
+
+    def delete_all(self, purchase_ids: Iterable[str]) -> None:
+        """None of these receipts is stored."""
+        for purchase_id in purchase_ids:
+            self.delete(purchase_id)
 
     def usage(self) -> Usage:
         """What the folder holds now; takes about a second for 100,000 files."""
@@ -111,9 +123,20 @@ class ReceiptFiles:
                 freed += stat.st_size
         return Cleanup(deleted, freed, more=False)
 
+    def _make(self, folder: Path) -> None:
+        """Each by itself: what mkdir makes on its way to `folder` would get the usual mode."""
+        self._folder.mkdir(FOLDER_MODE, parents=True, exist_ok=True)
+        folder.mkdir(FOLDER_MODE, exist_ok=True)
+
     def _entries(self) -> Iterator[os.DirEntry[str]]:
         with suppress(FileNotFoundError), os.scandir(self._folder) as folders:
             for folder in folders:
                 if folder.is_dir():
                     with os.scandir(folder) as entries:
                         yield from entries
+
+
+def _write(path: Path, content: bytes) -> None:
+    """A new file that only its owner reads, whatever the umask. Raises OSError."""
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE), "wb") as file:  # noqa: PTH123 - of a handle
+        file.write(content)

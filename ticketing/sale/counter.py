@@ -16,6 +16,7 @@ from ticketing.errors import (
     KeyReused,
     NotEnoughTickets,
     NotOnSale,
+    PurchaseUnavailable,
     SoldOut,
     StoreError,
     TicketingError,
@@ -90,7 +91,7 @@ class Counter:
 
     def _request(self, event_id: str, quantity: int, buyer: Buyer, key: str | None) -> PurchaseRequest:
         if key is None and self._voids.full:
-            raise Unavailable("too many purchases of unknown outcome")
+            raise PurchaseUnavailable("too many purchases of unknown outcome", keyed=False)
         identity = self._identity
         return PurchaseRequest(
             identity.new_purchase_id(event_id) if key is None else identity.purchase_id_of_key(event_id, key),
@@ -131,9 +132,9 @@ class Counter:
             self._voids.add(request.event_id, seed, request.purchase_id)
         level = reply.level
         if level is None:
-            return Unavailable(reply.detail or str(reply.outcome))
+            return PurchaseUnavailable(reply.detail or str(reply.outcome), keyed=request.keyed)
         if request.keyed and level.leased > 0 and reply.outcome in DOUBTFUL_WHILE_LEASED:
-            return Unavailable("tickets are leased: another process may have this purchase in its journal")
+            return PurchaseUnavailable("tickets are leased: it may be in another process's journal", keyed=True)
         return REFUSALS[reply.outcome](request, reply, level)
 
 
@@ -152,5 +153,5 @@ REFUSALS: dict[Outcome, Callable[[PurchaseRequest, SaleReply, PoolLevel], Ticket
     Outcome.BAD_QUANTITY: lambda _, __, level: BadQuantity(level.quantity_max),
     Outcome.BUYER_LIMIT: lambda _, reply, level: BuyerLimit(level.buyer_max, int(reply.detail)),
     Outcome.BUYER_REQUIRED: lambda *_: BadBuyer(Fault("/buyer/id", "is required: this event has a limit a buyer")),
-    Outcome.EXPIRED: lambda *_: Unavailable("the store was too slow twice; it sold nothing"),
+    Outcome.EXPIRED: lambda request, *_: PurchaseUnavailable("the store was too slow twice", keyed=request.keyed),
 }

@@ -1,18 +1,25 @@
-"""The gunicorn worker: gevent's, except that what gunicorn refuses by itself is told as a problem, too.
+"""The gunicorn worker: gevent's, with an end to slow bodies, a stop that finishes what was begun, and our problems.
 
-What must stay true: gunicorn decides what is refused and with which status; only the words are ours. It closes the
-connection afterwards, as it would.
+What must stay true: gunicorn decides what is refused and with which status; only the words are ours. A stop gives idle
+connections a moment for a request that is under way, then closes them, so that `worker_exit` (the voids, the outbox)
+runs before the master kills: with gunicorn's own worker one idle keep-alive connection keeps it from ever running.
 """
 
 import contextlib
 import secrets
 import socket
-from typing import Any
+import time
+from types import FrameType, TracebackType
+from typing import Any, cast
 
+import gevent
 from gunicorn.workers.ggevent import GeventWorker
 
+BODY_S = 10.0  # for the whole body of a request
 LINGER_S = 0.5
 LINGER_BYTES = 64 * 1024
+GRACE_S = 1.0  # shutting idle connections at once gave clients errors; a second gave none
+EXIT_S = 4  # of graceful_timeout is left for what `worker_exit` does
 
 
 class _Listener:
@@ -36,8 +43,65 @@ class _Listener:
         return int(words[1]) if len(words) > 1 and words[1].isdigit() else 500
 
 
+class _Deadline:
+    """A body's reader that gives up after BODY_S in all, however slowly the bytes drip."""
+
+    def __init__(self, reader: Any) -> None:
+        self._reader = reader
+        self._until_s = time.monotonic() + BODY_S
+
+    def read(self, size: int) -> bytes:
+        """Like the reader's. Raises TimeoutError, which WSGI takes for a client that has gone."""
+        left_s = self._until_s - time.monotonic()
+        with gevent.Timeout(max(0.001, left_s), TimeoutError("the body came too slowly")):
+            data: bytes = self._reader.read(size)
+            return data
+
+
+class _Wait:
+    """The wait for a connection's next request, which a stop can end as if its time were over."""
+
+    def __init__(self, waits: dict[Any, gevent.Timeout], seconds: float) -> None:
+        self._waits = waits
+        self._timeout = _silent(seconds)
+
+    def __enter__(self) -> None:
+        self._waits[gevent.getcurrent()] = self._timeout
+        self._timeout.__enter__()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        self._waits.pop(gevent.getcurrent(), None)
+        return self._timeout.__exit__(kind, error, trace)
+
+
 class ProblemWorker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
-    """gunicorn's gevent worker with our words."""
+    """gunicorn's gevent worker, as above."""
+
+    def init_process(self) -> None:
+        """The worker waits for busy connections a little less long than its master waits for it."""
+        self._waits: dict[Any, gevent.Timeout] = {}
+        self.cfg.set("graceful_timeout", max(1, self.cfg.graceful_timeout - EXIT_S))
+        super().init_process()
+
+    def timeout_ctx(self) -> _Wait:
+        """How long a connection may be silent."""
+        return _Wait(self._waits, self.cfg.keepalive if self.alive else GRACE_S)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """A stop begins: no more connections, and those without a request end soon."""
+        super().handle_exit(sig, frame)
+        gevent.spawn_later(GRACE_S, self._end_waits)
+
+    def _end_waits(self) -> None:
+        for waiting, timeout in list(self._waits.items()):
+            waiting.kill(exception=timeout, block=False)
+
+    def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> None:
+        """Answer one request."""
+        req.body.reader = _Deadline(req.body.reader)
+        super().handle_request(listener_name, req, sock, addr)
 
     def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
         """Answer a request that could not be parsed or served."""
@@ -57,15 +121,19 @@ class ProblemWorker(GeventWorker):  # type: ignore[misc]  # gunicorn has no type
             f"X-Request-ID: {secrets.token_hex(8)}\r\n"
             "\r\n"
         )
-        with contextlib.suppress(OSError):  # it has gone already
+        with contextlib.suppress(OSError), _silent(LINGER_S):  # it has gone, or takes its time
             client.sendall(head.encode("latin-1") + body)
             _take_leave(client)
+
+
+def _silent(seconds: float) -> gevent.Timeout:
+    """A time limit whose end only ends the block; its stubs do not know that False means this."""
+    return gevent.Timeout(seconds, cast(Any, False))
 
 
 def _take_leave(client: Any) -> None:
     """Read a little of what the client still sends: closing on unread bytes would reset the answer away."""
     client.shutdown(socket.SHUT_WR)
-    client.settimeout(LINGER_S)
     left = LINGER_BYTES
     while left > 0 and (data := client.recv(4096)):
         left -= len(data)

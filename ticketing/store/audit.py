@@ -52,7 +52,7 @@ class AuditStore:
     def snapshot(self, event_id: str) -> Snapshot | None:
         """The event's counters, from one script; None where it does not exist. Raises StoreError."""
         k = keys.of_event(event_id)
-        touched = (k.tickets, k.info, k.purchases, k.receipts, k.failed, k.leases)
+        touched = (k.tickets, k.info, k.purchases, k.receipts, k.failed, k.leases, k.tries)
         reply = scripts.run(self._store, "state", touched, ())
         if not reply:
             return None

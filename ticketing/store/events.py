@@ -79,6 +79,15 @@ class EventStore:
         tag, _, now_issued = self._change("add", event_id, seed, (k.tickets, k.info), (issued, *ids))
         return tag, int(now_issued)
 
+    def add_up_to(self, event_id: str, seed: str, issued: int, target: int) -> int:
+        """Issue until `target` are issued, whoever else adds meanwhile; the number issued afterwards.
+
+        Raises EventConflict, StoreError: what was added until then stays, and a repetition goes on from there.
+        """
+        while issued < target:
+            issued = self.add_chunk(event_id, seed, issued, target - issued)
+        return issued
+
     def add_more(self, event_id: str, seed: str, issued: int, more: int) -> int:
         """Issue `more` beside those there are, whoever else adds meanwhile; the number issued afterwards.
 
@@ -130,7 +139,9 @@ class EventStore:
         calls = []
         for event_id in event_ids:
             k = keys.of_event(event_id)
-            calls.append(scripts.Call("state", (k.tickets, k.info, k.purchases, k.receipts, k.failed, k.leases), ()))
+            calls.append(
+                scripts.Call("state", (k.tickets, k.info, k.purchases, k.receipts, k.failed, k.leases, k.tries), ())
+            )
         states = []
         for event_id, reply in zip(event_ids, scripts.run_all(self._store, calls), strict=True):
             if isinstance(reply, StoreError):
@@ -163,7 +174,7 @@ def _state_of(event_id: str, reply: list[Any]) -> EventState:
 
 
 def _state(event_id: str, reply: list[Any]) -> EventState:
-    flat, pool, records, pending, failed, leased, oldest_due_ms, now_ms = reply
+    flat, pool, records, pending, failed, leased, oldest_pending_ms, now_ms = reply
     info = dict(zip(flat[::2], flat[1::2], strict=True))
     return EventState(
         event=_event(event_id, info),
@@ -180,7 +191,7 @@ def _state(event_id: str, reply: list[Any]) -> EventState:
         receipts_pending=pending,
         receipts_failed=failed,
         purchases=records - int(info["voided"]),
-        oldest_due_ms=None if oldest_due_ms < 0 else oldest_due_ms,
+        oldest_pending_ms=None if oldest_pending_ms < 0 else oldest_pending_ms,
         as_of_ms=now_ms,
     )
 

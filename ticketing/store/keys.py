@@ -9,7 +9,8 @@ All keys of an event carry its id as their hash tag, so that a script on them ru
                                          accent, revision
     event:{E}:purchases          hash    purchase id -> fingerprint|sold_at_ms|ticket,ticket|buyer tag; -<ms>: tombstone
     event:{E}:receipts           zset    the outbox: purchase id by the time (ms) at which it is to be enqueued (again)
-    event:{E}:receipts:tries     hash    purchase id -> how often a worker began to render it; only while in the outbox
+    event:{E}:receipts:tries     hash    purchase id -> how often a worker began to render it; only while in the outbox.
+                                         0: it was stored before, and asked for again
     event:{E}:receipts:failed    hash    purchase id -> ms of giving up; it left the outbox then
     event:{E}:buyers             hash    buyer tag -> tickets held; only for events with a limit a buyer
     event:{E}:contacts           hash    purchase id -> JSON {"name", "email"}, where given

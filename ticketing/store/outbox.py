@@ -4,14 +4,17 @@ What must stay true: a purchase leaves the outbox only when its receipt is store
 in `failed`), or when it holds no ticket any more.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+
+from loguru import logger
 
 from ticketing.errors import StoreError
 from ticketing.model import Contact, Purchase, parse_record
 from ticketing.store import keys, scripts
 from ticketing.store.connection import Store
 from ticketing.store.sale import parse_contact
+from ticketing.telemetry.logs import short
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +23,7 @@ class DueReceipt:
 
     purchase: Purchase
     contact: Contact
+    first_try: bool  # none was begun before, since the sale
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +37,20 @@ class Overdue:
 class OutboxStore:
     """The outbox of every event of a store."""
 
-    def __init__(self, store: Store, *, tries: int, retry_base_ms: int) -> None:
+    def __init__(
+        self, store: Store, *, tries: int, retry_base_ms: int, on_given_up: Callable[[str], None] = lambda _: None
+    ) -> None:
+        """`on_given_up` gets each purchase id whose receipt `begin` gives up."""
         self._store = store
+        self._on_given_up = on_given_up
         self._tries = tries
         self._retry_base_ms = retry_base_ms
 
     def begin(self, event_id: str, purchase_ids: Sequence[str]) -> list[DueReceipt]:
-        """Count a try of each, and hand out those that are still to be drawn. Raises StoreError."""
+        """Count a try of each, and hand out those that are still to be drawn. Raises StoreError.
+
+        A damaged record is only logged: it stays in the outbox until it is given up, and keeps no other waiting.
+        """
         k = keys.of_event(event_id)
         reply = scripts.run(
             self._store,
@@ -47,11 +58,19 @@ class OutboxStore:
             (k.purchases, k.receipts, k.tries, k.failed, k.contacts),
             (self._tries, self._retry_base_ms, *purchase_ids),
         )
-        return [
-            DueReceipt(parse_record(purchase_id, record), parse_contact(contact))
-            for purchase_id, record, contact in zip(purchase_ids, reply[::2], reply[1::2], strict=True)
-            if record
-        ]
+        return list(self._begun(purchase_ids, reply))
+
+    def _begun(self, purchase_ids: Sequence[str], reply: list[str]) -> Iterator[DueReceipt]:
+        answers = zip(purchase_ids, reply[::3], reply[1::3], reply[2::3], strict=True)
+        for purchase_id, tag, record, contact in answers:
+            if tag == "failed":
+                logger.warning("the receipt of {} is given up after {} tries", short(purchase_id), self._tries)
+                self._on_given_up(purchase_id)
+            elif tag != "gone":
+                try:
+                    yield DueReceipt(parse_record(purchase_id, record), parse_contact(contact), tag == "first")
+                except (ValueError, TypeError) as error:
+                    logger.error("the record of {} is damaged: {}", short(purchase_id), type(error).__name__)
 
     def finish(self, event_id: str, purchase_ids: Sequence[str]) -> list[str]:
         """They are stored and leave the outbox. Returns those that hold no purchase any more. Raises StoreError."""
@@ -84,7 +103,9 @@ class OutboxStore:
         """Ask for a receipt that is not stored: requested, pending, failed or none. Raises StoreError."""
         k = keys.of_event(event_id)
         return str(
-            scripts.run(self._store, "receipts_request", (k.purchases, k.receipts, k.failed), (purchase_id, due_ms))
+            scripts.run(
+                self._store, "receipts_request", (k.purchases, k.receipts, k.failed, k.tries), (purchase_id, due_ms)
+            )
         )
 
     def retry_failed(self, event_id: str, most: int) -> int:

@@ -1,29 +1,42 @@
 """The queue of receipt jobs: RQ, with jobs named by dotted path, so that nothing here imports the workers.
 
 What must stay true: a job carries many purchases; its description names none of them (a purchase id is its buyer's
-secret); the queue being away is a StoreError here and no more than a delay, since the outbox enqueues again.
+secret); the queue being away is a StoreError here and no more than a delay, since the outbox enqueues again. RQ retries
+no job: it would do so at once, and burn the tries of all its receipts within milliseconds.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 import redis
-from rq import Queue, Retry, SimpleWorker, Worker
+from rq import Queue, SimpleWorker, Worker
 from rq.exceptions import NoSuchJobError as NoSuchJob
 from rq.registry import FailedJobRegistry
 from rq.serializers import JSONSerializer
+from rq.timeouts import JobTimeoutException as JobTimeout
 
 from ticketing.store import connection
 from ticketing.store.connection import as_store_errors
 
-__all__ = ["QUEUE", "SERIALIZER", "NoSuchJob", "QueueClient", "QueueLevel", "ReceiptQueue", "open_client", "run_worker"]
+__all__ = [
+    "QUEUE",
+    "SERIALIZER",
+    "JobTimeout",
+    "NoSuchJob",
+    "QueueClient",
+    "QueueLevel",
+    "ReceiptQueue",
+    "ReceiptWorker",
+    "open_client",
+    "run_worker",
+]
 
 QueueClient = redis.Redis
 QUEUE = "receipts"
 SERIALIZER = JSONSerializer  # pickle would run whatever somebody puts into the queue
 RENDER_JOB = "workers.jobs.render_receipts"
 FAILED_JOBS_KEPT_S = 24 * 3600  # RQ's default keeps them a year
-QUEUE_FAULTS_RETRIED = 2
+RECONNECT_WAIT_MAX_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +73,6 @@ class ReceiptQueue:
                 result_ttl=0,
                 failure_ttl=FAILED_JOBS_KEPT_S,
                 description=f"{len(purchase_ids)} receipts of event {event_id}",
-                retry=Retry(max=QUEUE_FAULTS_RETRIED),
             )
             for purchase_ids in jobs
         ]
@@ -77,10 +89,16 @@ class ReceiptQueue:
             )
 
 
+class ReceiptWorker(SimpleWorker):
+    """RQ's worker without a fork a job, which is back soon after the queue is: RQ's own wait doubles up to a minute."""
+
+    max_connection_wait_time = RECONNECT_WAIT_MAX_S
+
+
 def run_worker(client: redis.Redis, name: str) -> None:
     """Work on receipt jobs until a signal ends it, in this process: the supervisor is what restarts it.
 
     A forked work horse a job costs 15 ms and would compile each event's page again; see design.md.
     """
-    worker = SimpleWorker([QUEUE], name=name, connection=client, serializer=SERIALIZER, log_job_description=False)
+    worker = ReceiptWorker([QUEUE], name=name, connection=client, serializer=SERIALIZER, log_job_description=False)
     worker.work(logging_level="WARNING")

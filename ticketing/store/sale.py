@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ticketing.errors import StoreError, StoreRefused
+from ticketing.errors import StoreError, StoreRefused, WrongIdSecret
 from ticketing.model import (
     Contact,
     Outcome,
@@ -86,7 +86,7 @@ class SaleStore:
         except StoreError as error:
             raise StoreRefused(str(error)) from error
         if secret != secret_fingerprint:
-            raise StoreRefused(
+            raise WrongIdSecret(
                 "this process has another ID_SECRET than the one that this store is sold with: it sells nothing"
             )
         self._clock.saw(int(now[0]) * 1000 + int(now[1]) // 1000)

@@ -55,6 +55,9 @@ class SaleMetrics:
         )
 
 
+DELAY_BUCKETS_S = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0)
+
+
 class ReceiptMetrics:
     """What the receipt workers count."""
 
@@ -68,8 +71,11 @@ class ReceiptMetrics:
         self.delay = Histogram(
             "ticketing_receipt_delay_seconds",
             "From the sale to the stored receipt",
-            buckets=(0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0),
+            buckets=DELAY_BUCKETS_S,
             registry=registry,
+        )
+        self.failed = Counter(
+            "ticketing_receipts_failed_total", "Receipts given up after their last try", registry=registry
         )
 
 
@@ -97,7 +103,7 @@ class Levels(Collector):
         yield receipts
         yield GaugeMetricFamily(
             "ticketing_receipt_oldest_pending_seconds",
-            "How long the receipt that is the most overdue has been due",
+            "How long ago the purchase was made that waits longest for its receipt",
             value=oldest_pending_s(self._states),
         )
         yield GaugeMetricFamily("ticketing_store_up", "0: the gauges are the last known", value=int(self._store_up))
@@ -120,16 +126,32 @@ def receipt_counts(states: Iterable[EventState]) -> dict[str, int]:
 
 
 def oldest_pending_s(states: Iterable[EventState]) -> float:
-    """How long the most overdue receipt has been due, in seconds; 0 where none is overdue."""
-    overdue = [state.as_of_ms - state.oldest_due_ms for state in states if state.oldest_due_ms is not None]
-    return max(0, *overdue, 0) / 1000 if overdue else 0.0
+    """How long ago the purchase was made that waits longest for its receipt, in seconds; 0 where none waits."""
+    waits_ms = [state.as_of_ms - state.oldest_pending_ms for state in states if state.oldest_pending_ms is not None]
+    return max(0, *waits_ms, 0) / 1000 if waits_ms else 0.0
+
+
+class _Summed(Collector):
+    """What all processes of this host counted, whichever folder they keep it in."""
+
+    def __init__(self, folders: Iterable[Path]) -> None:
+        self._folders = list(folders)
+
+    def collect(self) -> Iterator[Metric]:
+        """Every counter and histogram once, summed. A file that a process has just begun is empty yet."""
+        files = [file for folder in self._folders for pattern in ("*.db", "*/*.db") for file in folder.glob(pattern)]
+        merged: Iterable[Metric] = MultiProcessCollector.merge([str(file) for file in files if file.stat().st_size])
+        yield from merged
 
 
 class Exposition:
     """Puts together what a scrape answers."""
 
     def __init__(self, own: CollectorRegistry, folders: Iterable[Path] = ()) -> None:
-        """`folders` are the multiprocess folders of the parts on this host; without any, this process speaks alone."""
+        """`folders` are the multiprocess folders of the parts; without any, this process speaks alone.
+
+        What lies directly in a folder and in its direct subfolders (one a container) is summed.
+        """
         self._own = own
         self._folders = list(folders)
 
@@ -138,9 +160,7 @@ class Exposition:
         if MULTIPROCESS not in os.environ:
             return self._own
         summed = CollectorRegistry()
-        for folder in self._folders:
-            if folder.is_dir():
-                MultiProcessCollector(summed, path=str(folder))
+        summed.register(_Summed(self._folders))
         return summed
 
     def text(self, levels: Levels) -> bytes:

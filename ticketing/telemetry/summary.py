@@ -43,8 +43,12 @@ class Summary:
 
     def _run(self) -> None:
         while not self._ended.wait(INTERVAL_S):
-            if self._holds_lock():
-                self.say()
+            try:
+                spoke_before = self._lock is not None
+                if self._holds_lock():
+                    self.say() if spoke_before else self._begin()
+            except Exception:  # a counters' file that a process has just begun, say: the next line comes all the same
+                logger.exception("the sale could not be summed up")
 
     def _holds_lock(self) -> bool:
         if self._lock is None:
@@ -56,6 +60,11 @@ class Summary:
                 return False
             self._lock = file
         return True
+
+    def _begin(self) -> None:
+        """What was counted before is not of the time that the first line is about."""
+        self._counts = self._exposition.values("ticketing_purchases_total", "outcome")
+        self._buckets = self._exposition.values("ticketing_purchase_duration_seconds_bucket", "le")
 
     def say(self) -> None:
         """One line about the time since the last call, unless nothing happened in it and in the one before."""

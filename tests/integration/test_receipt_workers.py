@@ -1,0 +1,106 @@
+"""A real receipt worker at a real queue: what it does when the server goes away, and where it keeps its counters."""
+
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from rq.job import Job
+
+from tests.receipts import SIGNING_KEY
+from tests.sales import Sale, a_request
+from tests.servers import ValkeyServer, environment, wait_until
+from ticketing.receipts.files import ReceiptFiles
+from ticketing.store.connection import Store
+from ticketing.store.queue import QUEUE, SERIALIZER, ReceiptQueue, open_client
+from ticketing.telemetry.metrics import Exposition
+
+START_DEADLINE_S = 30
+AWAY_S = 16  # RQ by itself looks after 1, 3, 7, 15 and 31 s
+DEADLINE_S = 12
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[ValkeyServer]:
+    server = ValkeyServer(tmp_path / "valkey")
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def queue(server: ValkeyServer) -> Iterator[ReceiptQueue]:
+    client = open_client(server.url, timeout_s=5, connect_timeout_s=2)
+    yield ReceiptQueue(client, job_timeout_s=60)
+    client.close()
+
+
+@pytest.fixture
+def store(server: ValkeyServer) -> Iterator[Store]:
+    made = server.store()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def worker(server: ValkeyServer, tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A running worker; its log is in worker.log."""
+    settings = environment(tmp_path, REDIS_URL=server.url, SIGNING_KEY=SIGNING_KEY)
+    with (tmp_path / "worker.log").open("wb") as log:
+        worker = subprocess.Popen([sys.executable, "-m", "workers"], cwd=tmp_path, env=settings, stderr=log)
+    yield worker
+    worker.kill()
+    worker.wait(10)
+
+
+def sell_and_enqueue(store: Store, queue: ReceiptQueue) -> str:
+    request = a_request()
+    assert Sale(store).tags(request) == ["sold"]
+    queue.enqueue("1", [[request.purchase_id]])
+    return request.purchase_id
+
+
+def test_a_worker_is_back_at_work_soon_after_the_queue_is(
+    server: ValkeyServer, queue: ReceiptQueue, store: Store, worker: subprocess.Popen[bytes], tmp_path: Path
+) -> None:
+    files = ReceiptFiles(tmp_path / "receipts")
+    Sale(store).open(10)
+    first = sell_and_enqueue(store, queue)
+    wait_until(lambda: files.has(first), START_DEADLINE_S, "the worker works")
+    # In the middle of a job it would end instead, and its supervisor would start another.
+    wait_until(lambda: queue.client.info("clients")["blocked_clients"], DEADLINE_S, "the worker waits for a job")
+    server.kill()
+    back_s = time.monotonic() + AWAY_S
+    wait_until(lambda: time.monotonic() > back_s, AWAY_S + 1)
+    server.start()
+    second = sell_and_enqueue(store, queue)
+    wait_until(lambda: files.has(second), DEADLINE_S, "the worker works again")
+    assert worker.poll() is None
+
+
+def test_workers_of_each_host_count_in_a_folder_of_their_own(
+    queue: ReceiptQueue,
+    store: Store,
+    worker: subprocess.Popen[bytes],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    Sale(store).open(10)
+    sell_and_enqueue(store, queue)
+    folder = tmp_path / "run" / "metrics" / "workers"
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(folder))
+    name = "ticketing_receipt_render_seconds_count"
+    counted = Exposition(None, [folder])  # type: ignore[arg-type]
+    wait_until(lambda: sum(counted.values(name, "").values()) == 1, START_DEADLINE_S, "one receipt is counted")
+    assert [path.name for path in folder.iterdir()] == [socket.gethostname()]
+
+
+def test_rq_tries_no_job_again_by_itself(queue: ReceiptQueue) -> None:
+    """It would at once, and each time count a try of every receipt in it."""
+    queue.enqueue("1", [["1.a"]])
+    [job_id] = queue.client.lrange(f"rq:queue:{QUEUE}", 0, -1)
+    job = Job.fetch(job_id.decode(), connection=queue.client, serializer=SERIALIZER)
+    assert not job.retries_left
