@@ -83,6 +83,8 @@ class Buyers:
         """Whether the answer counts."""
         try:
             status, body = self._post(event_id, quantity, key)
+        except ConnectionRefusedError:
+            return False  # nothing was sent
         except (OSError, http.client.HTTPException):
             with self._lock:
                 self.told.broken += key is None

@@ -165,3 +165,15 @@ def test_a_receipt_that_was_cleaned_up_is_rendered_again_when_it_is_asked_for(
     assert api.store.one("HEXISTS", keys.of_event("1").purchases, purchase["purchase_id"]) == 1
     api.render(purchase["purchase_id"])
     assert api.get(purchase["receipt"]["url"]).data == PDF
+
+
+def test_a_purchase_that_is_voided_after_its_receipt_was_stored_has_none_any_more(
+    api: Api, purchase: dict[str, Any]
+) -> None:
+    """Its answer was lost on its way, and nobody can ask for it again; its tickets are sold to somebody else."""
+    purchase_id = purchase["purchase_id"]
+    api.render(purchase_id)
+    api.service.voids.add("1", "seed of 1", purchase_id)
+    api.service.voids.stop()
+    assert not api.service.files.has(purchase_id)
+    assert api.get(purchase["receipt"]["url"], headers=JSON).status_code == 404

@@ -66,7 +66,7 @@ def agrees(held: Account, answers: Any) -> Account:
     for answer in answers:
         if answer["answer"] in {"sold", "replayed"}:
             assert held.sold[answer["purchase_id"]] == answer["tickets"]
-        elif answer["answer"] == "Unavailable" and not answer["keyed"]:
+        elif answer["answer"] == "PurchaseUnavailable" and not answer["keyed"]:
             assert answer["purchase_id"] not in held.sold
     return held
 
@@ -74,7 +74,7 @@ def agrees(held: Account, answers: Any) -> Account:
 def test_swallowed_replies_end_in_503_and_hold_nothing_without_a_key(proxy: Proxy, sale: Sale, shop: Shop) -> None:
     proxy.swallows_replies = True
     answers = shop.answers([shop.ask(2), shop.ask(3), shop.ask(1)])
-    assert [answer["answer"] for answer in answers] == ["Unavailable"] * 3
+    assert [answer["answer"] for answer in answers] == ["PurchaseUnavailable"] * 3
     assert account(sale.store).check().tickets_sold == 1 + 6  # the server had sold them
     proxy.heal()
     held = held_after(sale, shop, *answers)
@@ -87,7 +87,7 @@ def test_a_swallowed_reply_with_a_key_is_told_when_the_key_is_sent_again(proxy: 
     lost = shop.buy(3, key=KEY)
     proxy.heal()
     again = shop.buy(3, key=KEY)
-    assert (lost["answer"], again["answer"]) == ("Unavailable", "replayed")
+    assert (lost["answer"], again["answer"]) == ("PurchaseUnavailable", "replayed")
     assert lost["purchase_id"] == again["purchase_id"]
     held = held_after(sale, shop, lost, again)
     assert (held.tickets_sold, held.tombstones) == (4, set())
@@ -98,7 +98,7 @@ def test_a_key_that_is_sent_again_before_anything_is_healed_buys_once(proxy: Pro
     lost = [shop.buy(3, key=KEY) for _ in range(3)]
     proxy.heal()
     again = shop.buy(3, key=KEY)
-    assert {answer["answer"] for answer in lost} == {"Unavailable"}
+    assert {answer["answer"] for answer in lost} == {"PurchaseUnavailable"}
     assert again["answer"] == "replayed"
     assert held_after(sale, shop, again).tickets_sold == 4
 
@@ -110,7 +110,7 @@ def test_after_one_lost_round_trip_nothing_more_is_sent_until_the_store_answers(
     lost = shop.buy(1)
     sold = account(sale.store).check().tickets_sold
     refused = [shop.buy(1) for _ in range(3)]
-    assert {answer["answer"] for answer in (lost, *refused)} == {"Unavailable"}
+    assert {answer["answer"] for answer in (lost, *refused)} == {"PurchaseUnavailable"}
     assert account(sale.store).check().tickets_sold == sold == 2
     assert shop.voids_left() == 1  # the refused ones need none
     proxy.heal()
@@ -125,7 +125,7 @@ def test_a_late_purchase_that_comes_after_its_void_sells_nothing(proxy: Proxy, s
     lost = patient.answer(asked)
     proxy.heal()
     held = held_after(sale, patient, lost)
-    assert (lost["answer"], held.tickets_sold, held.tombstones) == ("Unavailable", 1, {lost["purchase_id"]})
+    assert (lost["answer"], held.tickets_sold, held.tombstones) == ("PurchaseUnavailable", 1, {lost["purchase_id"]})
     proxy.deliver()
     wait_until(lambda: proxy.kept() == 0, 5)
     sale.store.ping()  # a server takes commands in the order in which they come
@@ -145,7 +145,7 @@ def test_a_late_purchase_that_comes_before_its_void_is_taken_back(proxy: Proxy, 
     wait_until(lambda: lost["purchase_id"] in account(sale.store).sold, 5, "the late purchase is sold")
     proxy.heal()
     held = held_after(sale, patient, lost)
-    assert (lost["answer"], held.tickets_sold, held.tombstones) == ("Unavailable", 1, {lost["purchase_id"]})
+    assert (lost["answer"], held.tickets_sold, held.tombstones) == ("PurchaseUnavailable", 1, {lost["purchase_id"]})
 
 
 def test_a_late_purchase_with_a_key_past_its_deadline_is_expired(proxy: Proxy, sale: Sale, shop: Shop) -> None:
@@ -155,7 +155,7 @@ def test_a_late_purchase_with_a_key_past_its_deadline_is_expired(proxy: Proxy, s
     proxy.heal()
     assert account(sale.store).check().tickets_sold == 1
     again = shop.buy(3, key=KEY)
-    assert (lost["answer"], again["answer"]) == ("Unavailable", "sold")
+    assert (lost["answer"], again["answer"]) == ("PurchaseUnavailable", "sold")
     assert held_after(sale, shop, lost, again).tickets_sold == 4
 
 
@@ -171,7 +171,7 @@ def test_a_key_that_was_told_sold_out_never_gets_a_purchase_from_a_late_command(
     proxy.heal()  # new connections work; the kept command is still on its way
     others = shop.buy(10)
     lost, refused = shop.answer(asked), shop.buy(10, key=KEY)
-    assert [answer["answer"] for answer in (others, lost, refused)] == ["sold", "Unavailable", "SoldOut"]
+    assert [answer["answer"] for answer in (others, lost, refused)] == ["sold", "PurchaseUnavailable", "SoldOut"]
     sale.sales.void("1", SEED, [others["purchase_id"]])
     proxy.deliver()
     wait_until(lambda: proxy.kept() == 0, 5)
@@ -196,7 +196,7 @@ def test_connections_that_can_not_be_made_are_refusals_and_leave_nothing_to_void
     proxy.refuses = True
     proxy.cut()
     answers = [shop.buy(1), shop.buy(1, key=KEY)]
-    assert [answer["answer"] for answer in answers] == ["Unavailable"] * 2
+    assert [answer["answer"] for answer in answers] == ["PurchaseUnavailable"] * 2
     proxy.heal()
     wait_until(lambda: shop.buy(1)["answer"] == "sold", HEALED_S)
     assert len(account(sale.store).check().tombstones) <= 1  # where the proxy had accepted before it cut
@@ -206,7 +206,7 @@ def test_a_half_open_connection_costs_one_round_trip(proxy: Proxy, sale: Sale, s
     """Nobody answers and nobody hangs up: commands go nowhere for ever."""
     proxy.keeps_commands = True
     answers = shop.answers([shop.ask(1), shop.ask(1, key=KEY)])
-    assert [answer["answer"] for answer in answers] == ["Unavailable"] * 2
+    assert [answer["answer"] for answer in answers] == ["PurchaseUnavailable"] * 2
     proxy.heal()
     held = held_after(sale, shop, *answers)
     assert (held.tickets_sold, held.tombstones) == (1, {answers[0]["purchase_id"]})
@@ -247,7 +247,7 @@ def test_two_shops_behind_changing_faults_end_with_an_exact_account(
     asked: list[tuple[Shop, int]] = []
     try:
         for shop in shops:
-            wait_until(lambda shop=shop: shop.buy(9)["answer"] != "Unavailable", HEALED_S)
+            wait_until(lambda shop=shop: shop.buy(9)["answer"] != "PurchaseUnavailable", HEALED_S)
         for _ in range(20):
             spoil(chance, chance.choice(proxies))
             for shop in shops:
@@ -267,7 +267,7 @@ def test_two_shops_behind_changing_faults_end_with_an_exact_account(
         for shop in shops:
             shop.buy(99)  # behind them
         held = agrees(account(real_store).check(), answers)
-        assert {"sold", "Unavailable"} <= {answer["answer"] for answer in answers}
+        assert {"sold", "PurchaseUnavailable"} <= {answer["answer"] for answer in answers}
         assert held.tickets_sold > 18
     finally:
         for part in (*shops, *proxies):

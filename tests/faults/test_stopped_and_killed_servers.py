@@ -62,7 +62,7 @@ def test_a_stopped_server_that_goes_on_sells_nothing_to_those_who_were_told_503(
     server.suspend()
     asked = [(shop, shop.ask(2, key=key)) for shop in shops for key in (None, KEY, None)]
     lost = [shop.answer(number) for shop, number in asked]
-    assert {answer["answer"] for answer in lost} == {"Unavailable"}
+    assert {answer["answer"] for answer in lost} == {"PurchaseUnavailable"}
     server.resume()
     held = settled(server, shops, lost)
     assert held.tickets_sold == 2  # what came late was past its deadline
@@ -130,13 +130,13 @@ def test_after_kills_of_the_server_every_acknowledged_purchase_exists_and_no_oth
         for shop in shops:
             wait_until(lambda shop=shop: seen.append(shop.buy()) or seen[-1]["answer"] == "sold", HEALED_S)
     answers = [shop.answer(number) for shop, number in asked]
-    assert {answer["answer"] for answer in answers} == {"sold", "Unavailable"}
+    assert {answer["answer"] for answer in answers} == {"sold", "PurchaseUnavailable"}
     lost = [answer["purchase_id"] for answer in answers if answer["keyed"] and answer["answer"] != "sold"]
     again = [shops[0].buy(keys_of[purchase_id][0], key=keys_of[purchase_id][1]) for purchase_id in lost]
     assert {answer["answer"] for answer in again} <= {"sold", "replayed"}
     every = [*seen, *answers, *again]
     held = settled(server, shops, every)
-    told = {answer["purchase_id"] for answer in every if answer["answer"] != "Unavailable"}
+    told = {answer["purchase_id"] for answer in every if answer["answer"] != "PurchaseUnavailable"}
     assert held.sold.keys() - told == {first for first in held.sold if held.sold[first][0] in FIRST_OF_SHOPS}
 
 

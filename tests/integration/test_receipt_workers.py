@@ -14,6 +14,7 @@ from tests.receipts import SIGNING_KEY
 from tests.sales import Sale, a_request
 from tests.servers import ValkeyServer, environment, wait_until
 from ticketing.receipts.files import ReceiptFiles
+from ticketing.store import keys
 from ticketing.store.connection import Store
 from ticketing.store.queue import QUEUE, SERIALIZER, ReceiptQueue, open_client
 from ticketing.telemetry.metrics import Exposition
@@ -96,6 +97,25 @@ def test_workers_of_each_host_count_in_a_folder_of_their_own(
     counted = Exposition(None, [folder])  # type: ignore[arg-type]
     wait_until(lambda: sum(counted.values(name, "").values()) == 1, START_DEADLINE_S, "one receipt is counted")
     assert [path.name for path in folder.iterdir()] == [socket.gethostname()]
+
+
+def test_a_receipt_that_is_given_up_is_counted(
+    queue: ReceiptQueue,
+    store: Store,
+    worker: subprocess.Popen[bytes],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sale, request = Sale(store), a_request()
+    sale.open(10)
+    assert sale.tags(request) == ["sold"]
+    store.one("HSET", keys.of_event("1").tries, request.purchase_id, 1000)
+    queue.enqueue("1", [[request.purchase_id]])
+    folder = tmp_path / "run" / "metrics" / "workers"
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(folder))
+    counted = Exposition(None, [folder])  # type: ignore[arg-type]
+    name = "ticketing_receipts_failed_total"
+    wait_until(lambda: sum(counted.values(name, "").values()) == 1, START_DEADLINE_S, "it is counted")
 
 
 def test_rq_tries_no_job_again_by_itself(queue: ReceiptQueue) -> None:

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from loguru import logger
 
 from ticketing.receipts.files import Cleanup, ReceiptFiles, Usage
 from ticketing.sale.identity import Identity
@@ -236,3 +237,14 @@ def test_an_empty_or_missing_folder_is_no_error(files: ReceiptFiles, tmp_path: P
     (tmp_path / "receipts").mkdir()
     (tmp_path / "receipts" / "stray-file").write_text("not a folder")
     assert files.usage() == Usage(0, 0)
+
+
+def test_a_folder_that_can_not_be_read_makes_receipts_pending_and_says_so_once(tmp_path: Path) -> None:
+    (tmp_path / "receipts").write_text("a file where the folder should be")
+    said: list[str] = []
+    sink = logger.add(said.append, level="ERROR", format="{message}")
+    files = ReceiptFiles(tmp_path / "receipts")
+    assert [files.get("1.abcdef"), files.get("1.ghijkl")] == [None, None]
+    assert not files.has("1.abcdef")
+    logger.remove(sink)
+    assert said == ["receipts can't be read: Not a directory\n"]

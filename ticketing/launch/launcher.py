@@ -123,7 +123,7 @@ class Launcher:
 
     def _supervise(self, store: StoreServer | None) -> None:
         for folder in self._settings.metrics_dirs:
-            for counters in folder.glob("*.db"):  # one a process; those of earlier runs count no more
+            for counters in folder.rglob("*.db"):  # one a process; those of earlier runs count no more
                 counters.unlink(missing_ok=True)
         self._parts = parts.parts(self._settings, self._mark, store.command if store else None, dev=self._dev)
         configuration = self._settings.run_dir / "supervisord.conf"

@@ -14,6 +14,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from loguru import logger
+
 END_OF_PDF = b"%%EOF"
 DELETE_AT_ONCE = 5_000
 FOLDER_MODE, FILE_MODE = 0o700, 0o600
@@ -50,6 +52,7 @@ class ReceiptFiles:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._said: set[int | None] = set()
 
     def path(self, purchase_id: str) -> Path:
         """256 folders or more, by the random part of the id, so that no folder gets slow."""
@@ -76,16 +79,30 @@ class ReceiptFiles:
             pdf = self.path(purchase_id).read_bytes()
         except FileNotFoundError:
             return None
+        except OSError as error:
+            self._unreadable(error)
+            return None
         if not pdf.rstrip().endswith(END_OF_PDF):
             return None
         return StoredReceipt(pdf, hashlib.sha256(pdf).hexdigest()[:32])
 
     def has(self, purchase_id: str) -> bool:
         """Whether a whole receipt is stored; reads only its end."""
-        with suppress(FileNotFoundError), self.path(purchase_id).open("rb") as file:
-            file.seek(max(0, os.fstat(file.fileno()).st_size - 16))
-            return file.read().rstrip().endswith(END_OF_PDF)
-        return False
+        try:
+            with self.path(purchase_id).open("rb") as file:
+                file.seek(max(0, os.fstat(file.fileno()).st_size - 16))
+                return file.read().rstrip().endswith(END_OF_PDF)
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            self._unreadable(error)
+            return False
+
+    def _unreadable(self, error: OSError) -> None:
+        """A disk that fails is no buyer's fault: their receipts are pending until it is mended. Said once a kind."""
+        if error.errno not in self._said:
+            self._said.add(error.errno)
+            logger.error("receipts can't be read: {}", error.strerror)
 
     def delete(self, purchase_id: str) -> None:
         """The receipt is not stored."""

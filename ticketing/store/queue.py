@@ -37,6 +37,7 @@ SERIALIZER = JSONSerializer  # pickle would run whatever somebody puts into the 
 RENDER_JOB = "workers.jobs.render_receipts"
 FAILED_JOBS_KEPT_S = 24 * 3600  # RQ's default keeps them a year
 RECONNECT_WAIT_MAX_S = 2.0
+WORKER_TTL_S = 45  # a worker that was killed counts as alive this long, and a minute more; RQ's default is 7 minutes
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +86,7 @@ class ReceiptQueue:
             return QueueLevel(
                 depth=self._queue.count,
                 failed=FailedJobRegistry(QUEUE, connection=self.client).get_job_count(cleanup=False),
-                workers=Worker.count(queue=self._queue),
+                workers=len(Worker.all(queue=self._queue, serializer=SERIALIZER)),  # `count` counts the dead as well
             )
 
 
@@ -100,5 +101,12 @@ def run_worker(client: redis.Redis, name: str) -> None:
 
     A forked work horse a job costs 15 ms and would compile each event's page again; see design.md.
     """
-    worker = ReceiptWorker([QUEUE], name=name, connection=client, serializer=SERIALIZER, log_job_description=False)
+    worker = ReceiptWorker(
+        [QUEUE],
+        name=name,
+        connection=client,
+        serializer=SERIALIZER,
+        log_job_description=False,
+        worker_ttl=WORKER_TTL_S,
+    )
     worker.work(logging_level="WARNING")
