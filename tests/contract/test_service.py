@@ -210,7 +210,7 @@ def test_nothing_that_a_caller_makes_up_becomes_a_label(api: Api) -> None:
     ]:
         api.call(method, path)
     text = api.get("/metrics").text
-    for secret in (purchase["purchase_id"], "somebody", "4711", "Byron", "made-up", "MADEUP"):
+    for secret in (purchase["purchase_id"], "somebody", "buyer-4711", "Byron", "made-up", "MADEUP"):
         assert secret not in text
     assert 'flask_http_request_total{method="OTHER",status="405"} 1.0' in text
 
