@@ -31,7 +31,7 @@ if "libuv" in gevent_config.loop.__module__:
 _host = f"[{settings.host}]" if ":" in settings.host else settings.host
 bind = f"{_host}:{settings.port}"
 workers = settings.web_workers
-worker_class = "gevent"
+worker_class = "ticketing.server.worker.ProblemWorker"
 worker_connections = settings.worker_connections
 backlog = settings.backlog
 keepalive = 75  # also how long a connection may be silent before its first request; the default of 2 s is too short

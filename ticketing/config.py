@@ -173,9 +173,9 @@ def kept_secret(settings: Settings, name: str) -> str:
         return str(value)
     folder = settings.data_dir / "secrets"
     path = folder / name
-    with contextlib.suppress(FileNotFoundError):
-        return path.read_text().strip()
     try:
+        with contextlib.suppress(FileNotFoundError):
+            return path.read_text().strip()
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         draft = folder / f".{name}.{os.getpid()}.{secrets.token_hex(4)}"
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

@@ -50,7 +50,7 @@ class Rendering:
     def render(self, event_id: str, purchase_ids: list[str]) -> None:
         """What is due of these is stored afterwards. Raises UnknownEvent, StoreError."""
         event = self._event(event_id)
-        due = self._outbox.begin(event_id, purchase_ids)
+        due = self._outbox.begin(event_id, list(dict.fromkeys(purchase_ids)))  # twice in a job is one try
         stored = [receipt.purchase.purchase_id for receipt in due if self._store(event, receipt)]
         if stored:
             self._forget(self._outbox.finish(event_id, stored))

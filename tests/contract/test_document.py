@@ -47,7 +47,10 @@ def test_every_problem_of_the_service_is_in_the_document() -> None:
     }
     made = {(kind, status) for status, (kind, _, _) in problems.BY_STATUS.items()}
     for_all_paths = {("not-found", 404), ("method-not-allowed", 405), ("internal-error", 500)}
-    assert made - documented == for_all_paths
+    of_the_server = {("uri-too-long", 414), ("expectation-failed", 417), ("headers-too-large", 431)}
+    of_the_server |= {("not-implemented", 501)}
+    assert made - documented == for_all_paths | of_the_server
+    assert all(kind in document()["info"]["description"] for kind, _ in for_all_paths | of_the_server)
     for kind, _ in for_all_paths:
         assert f"/problems/{kind}" in document()["info"]["description"]
 

@@ -239,7 +239,7 @@ def test_before_its_opening_nothing_is_sold_and_the_time_is_told(api: Api) -> No
 
 
 def test_a_sale_opens_at_its_time_by_itself(api: Api) -> None:
-    api.open_event(opens_ms=api.store.clock_ms() + 300)
+    api.open_event(opens_ms=api.store.clock_ms() + 500)
     assert problem_of(api.buy()) == (409, "not-on-sale")
     wait_until(lambda: api.buy().status_code == 201, 5, "the opening")
     assert api.store.clock_ms() >= api.state().event.opens_ms
@@ -453,7 +453,7 @@ K = keys.of_event("1")
 def test_a_purchase_of_unknown_outcome_without_a_key_holds_no_ticket_in_the_end(
     start_api: StartApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    api = start_api(store_timeout_s=0.3)
+    api = start_api(store_timeout_s=0.5)
     api.open_event(tickets=5)
     api.bought()
     with monkeypatch.context() as patch:
@@ -474,7 +474,7 @@ def test_a_purchase_of_unknown_outcome_without_a_key_holds_no_ticket_in_the_end(
 def test_a_purchase_of_unknown_outcome_with_a_key_is_told_by_asking_again(
     start_api: StartApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    api = start_api(store_timeout_s=0.3)
+    api = start_api(store_timeout_s=0.5)
     api.open_event(tickets=5)
     api.bought()
     key = new_key()

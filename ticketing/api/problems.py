@@ -67,7 +67,11 @@ BY_STATUS: dict[int, tuple[str, str, str]] = {
     405: ("method-not-allowed", "Method not allowed", "This path does not know this method; see Allow."),
     413: ("body-too-large", "Body too large", "A body may have 16 KiB."),
     415: ("unsupported-media-type", "Unsupported media type", "Send JSON, with Content-Type: application/json."),
+    414: ("uri-too-long", "URI too long", "The request line is longer than this server reads."),
+    417: ("expectation-failed", "Expectation failed", "This server meets no such expectation."),
+    431: ("headers-too-large", "Headers too large", "The headers are more than this server reads."),
     500: ("internal-error", "Internal error", "Something failed here; the request id finds it in the log."),
+    501: ("not-implemented", "Not implemented", "This server does not know that transfer coding."),
     503: ("temporarily-unavailable", "Temporarily unavailable", "Nothing was sold by this call. Try again soon."),
 }
 
@@ -101,7 +105,7 @@ def unknown_purchase() -> Problem:
 
 def receipt_failed() -> Problem:
     """The receipt was given up after its last try."""
-    detail = "The receipt could not be made. The purchase stands; the organiser has been told."
+    detail = "The receipt could not be made. The purchase stands; the operator can have it made again."
     return Problem("receipt-failed", 503, "Receipt failed", detail, {}, {"Retry-After": "60"})
 
 

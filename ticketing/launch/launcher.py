@@ -140,7 +140,7 @@ class Launcher:
 
     def _await_store(self, store: StoreServer | None) -> None:
         if store is None:
-            self._wait_until(self._store_answers, "store", STORE_DEADLINE_S / 10)
+            self._wait_until(self._store_answers, "store of REDIS_URL", STORE_DEADLINE_S / 10)
             say("store: the one of REDIS_URL answers")
             return
         self._wait_until(store.answers, "store", STORE_DEADLINE_S)

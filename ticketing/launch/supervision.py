@@ -48,5 +48,5 @@ class Supervision:
 
     @property
     def _lifeline(self) -> IO[bytes]:
-        assert self._process.stdin is not None  # noqa: S101 - it was asked for as a pipe
+        assert self._process.stdin is not None
         return self._process.stdin

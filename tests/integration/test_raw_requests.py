@@ -1,0 +1,78 @@
+"""What gunicorn refuses before the app sees it, over raw sockets: a problem too, and the sale goes on."""
+
+import json
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from tests.servers import HOST, wait_until
+from tests.service import Service
+
+REFUSED = {
+    "a request line of 10 kB": (b"POST /buy/" + b"x" * 10_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", 414, "uri-too-long"),
+    "a key with a control character": (
+        b"POST /buy/rock HTTP/1.1\r\nHost: x\r\nIdempotency-Key: 0123456789\x010123456789\r\n\r\n",
+        400,
+        "malformed-request",
+    ),
+    "a key of 9 kB": (
+        b"POST /buy/rock HTTP/1.1\r\nHost: x\r\nIdempotency-Key: " + b"k" * 9_000 + b"\r\n\r\n",
+        431,
+        "headers-too-large",
+    ),
+    "a length that is no number": (
+        b"POST /buy/rock HTTP/1.1\r\nHost: x\r\nContent-Length: ten\r\n\r\n",
+        400,
+        "malformed-request",
+    ),
+    "no HTTP at all": (b"\x16\x03\x01\x02\x00\r\n\r\n", 400, "malformed-request"),
+}
+SLOW_CLIENTS = 200
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    service = Service(tmp_path_factory.mktemp("raw"))
+    service.start()
+    service.seed({"rock": 100})
+    yield service
+    service.stop()
+    assert "Traceback" not in service.log.read_text()
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_gunicorn_refuses_is_a_problem_and_changes_nothing(service: Service, name: str) -> None:
+    sent, status, kind = REFUSED[name]
+    before = service.events()
+    with socket.create_connection((HOST, service.port), timeout=10) as connection:
+        connection.sendall(sent)
+        answer = _read_to_the_end(connection)
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 %d " % status)
+    assert b"Content-Type: application/problem+json" in head
+    assert b"X-Request-ID: " in head
+    assert json.loads(body)["type"] == f"/problems/{kind}"
+    assert json.loads(body)["status"] == status
+    assert service.events() == before
+
+
+def test_two_hundred_slow_clients_keep_nobody_from_buying(service: Service) -> None:
+    slow = [socket.create_connection((HOST, service.port), timeout=10) for _ in range(SLOW_CLIENTS)]
+    try:
+        for connection in slow:
+            connection.sendall(b"POST /buy/rock HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n")
+            connection.sendall(b"Content-Length: 15\r\n\r\n" + b'{"quan')
+        answers = [service.request("POST", "/buy/rock") for _ in range(20)]
+    finally:
+        for connection in slow:
+            connection.close()
+    assert [answer.status for answer in answers] == [201] * 20
+    wait_until(lambda: service.request("GET", "/events/rock").json()["sold"] == 20, 5, "exactly 20 are sold")
+
+
+def _read_to_the_end(connection: socket.socket) -> bytes:
+    answer = b""
+    while data := connection.recv(65536):
+        answer += data
+    return answer
