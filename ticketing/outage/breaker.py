@@ -1,7 +1,7 @@
 """When Redis counts as away. A few clear lines: one failure opens it, one answered greeting closes it.
 
-What must stay true: while it is open nobody asks the store but the one greenlet that greets it; it knows nothing of what
-a failure meant for a purchase (refused and unknown differ there, not here). A store that fails again soon after it
+What must stay true: while it is open nobody asks the store but the one greenlet that greets it; it knows nothing of
+what a failure meant for a purchase (refused and unknown differ there, not here). A store that fails again soon after it
 came back is believed later each time, so that one which drops every fourth command does not cost a timeout each.
 """
 
@@ -51,10 +51,8 @@ class Breaker:
         self._since_s = now_s
         self.counts = OutageCounts()
         self._on_outage()
-        logger.warning(
-            "outage: Redis can't be reached ({}). Sales now come from a journal on this host's disk and are not in Redis",
-            reason,
-        )
+        what = "sales now come from a journal on this host's disk, and are not in Redis"
+        logger.warning("outage: Redis can't be reached ({}); {}", reason, what)
 
     def may_close(self) -> bool:
         """Whether an answered greeting is to be believed yet."""

@@ -5,8 +5,8 @@ Rules, before the code (reserve.py has those of one event, journal.py those of t
 1. The journal comes first: a lowered count is on disk before the change that lowers it is sent, a raised one before it
    is sold from, a purchase before it is answered, a void intent before its 503.
 2. The journal is emptied only when nothing is open, in flight, to be voided, or under way.
-3. A poisoned journal sells nothing and changes no lease. Ids that it may hold are voided (unkeyed) or kept (keyed), what
-   was on disk before is settled, and only then a truncation that works heals it.
+3. A poisoned journal sells nothing and changes no lease. Ids that it may hold are voided (unkeyed) or kept (keyed),
+   what was on disk before is settled, and only then a truncation that works heals it.
 """
 
 from collections.abc import Iterable
@@ -149,6 +149,12 @@ class Holder:
         if self._emptied or not self.owes_nothing or self.poisoned:
             return
         self._truncate()
+
+    def close(self, *, empty: bool) -> None:
+        """The journal is closed; with `empty` there is nothing in it, not even counts. Raises JournalError."""
+        if empty:
+            self._writer.truncate()
+        self._writer.stop()
 
     def heal(self) -> None:
         """Rule 3: empty a poisoned journal, once everything that it may hold is dealt with."""

@@ -222,9 +222,9 @@ def _entry(line: bytes) -> Entry | None:
         return None
     try:
         entry: Entry = READERS[kind](members)
-        return entry
     except (KeyError, TypeError) as error:
         raise JournalDamaged(f"a line of an unknown kind or version: {kind!r}, {error}") from error
+    return entry
 
 
 def _purchase(members: dict[str, Any]) -> JournalledPurchase:

@@ -1,7 +1,7 @@
 """Group commit into the journal: what waits shares the next fsync, which runs in a real thread.
 
-What must stay true: `append` returns only when its entries are on disk; one write is under way at a time; a process with
-nothing to write does nothing.
+What must stay true: `append` returns only when its entries are on disk; one write is under way at a time; a process
+with nothing to write does nothing.
 """
 
 from collections.abc import Callable
@@ -39,6 +39,13 @@ class JournalWriter:
         """From now on entries are written."""
         if self._worker is None:
             self._worker = gevent.spawn(self._run)
+
+    def stop(self) -> None:
+        """Nothing is written any more, and the file is closed. Nobody may be waiting."""
+        if self._worker is not None:
+            self._worker.kill()
+            self._worker = None
+        self.journal.close()
 
     def append(self, *entries: Entry) -> None:
         """The entries are on disk. Raises JournalError: then nobody knows."""

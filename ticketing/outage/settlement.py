@@ -14,7 +14,7 @@ from ticketing.errors import StoreError
 from ticketing.model import EventState, Outcome
 from ticketing.outage.holder import Holder
 from ticketing.outage.reserve import EventReserve, ReserveSize, TokenStolen
-from ticketing.store.leases import JournalledPurchase, LeaseChange, LeaseReply, LeaseStore, SettleChange, Settled
+from ticketing.store.leases import LeaseChange, LeaseReply, LeaseStore, SettleChange, Settled
 from ticketing.store.sale import SaleStore
 
 VOID_AT_ONCE = 200
@@ -91,7 +91,8 @@ class Settlement:
         replies = (self._leases.lease(leases) if leases else []) + (self._leases.settle(settles) if settles else [])
         answered = []
         failure: StoreError | None = None
-        for change, reply in zip([*leases, *settles], replies, strict=True):
+        sent: list[LeaseChange | SettleChange] = [*leases, *settles]
+        for change, reply in zip(sent, replies, strict=True):
             reserve = self._holder.events[change.event_id, change.seed]
             if isinstance(reply, StoreError):
                 failure = reply
@@ -109,25 +110,9 @@ class Settlement:
         before = reserve.leased
         try:
             settled = reserve.answered(reply)
-        except TokenStolen as stolen:
-            if (
-                not reserve.inherited
-            ):  # inherited: its holder is dead, we hold its lock, and now know the token to win by
-                logger.critical("{}: its reserve is off. Was the journal's folder copied from another host?", stolen)
-                self._holder.events.pop((reserve.event_id, reserve.seed))
-            return False
-        reserve.inherited = False
-        if isinstance(change, LeaseChange) and reply.leased < before:
-            self._holder.breaker.counts.handed_back += before - reply.leased
-        if settled:
-            self._report(reserve, settled)
-        return True
-
-    def _report(self, reserve: EventReserve, settled: Sequence[tuple[JournalledPurchase, Settled]]) -> None:
-        outcomes = [outcome for _, outcome in settled]
-        self._holder.breaker.counts.settled += sum(outcome not in LOUD for outcome in outcomes)
-        for loud in LOUD:
-            if count := outcomes.count(loud):
+        except TokenStolen:
+            # Inherited: its holder is dead, we hold its lock, and now know the token to win it by.
+            if not reserve.inherited:
                 logger.critical("event {}: {} journalled purchases are {}: parked", reserve.event_id, count, loud)
         written = [entry.request.purchase_id for entry, outcome in settled if outcome is Settled.SETTLED]
         self._on_settled(reserve.event_id, written, outcomes)
@@ -136,12 +121,8 @@ class Settlement:
         reserve.sellable = 0
         if not reserve.troubled:
             reserve.troubled = True
-            logger.critical(
-                "event {}: the store says {}; {} journalled tickets are parked",
-                reserve.event_id,
-                outcome,
-                reserve.promised,
-            )
+            promised = reserve.promised
+            logger.critical("event {}: the store says {}; {} tickets are parked", reserve.event_id, outcome, promised)
 
     def _carry_out_voids(self) -> None:
         voids = self._holder.voids

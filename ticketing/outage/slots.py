@@ -1,7 +1,7 @@
 """Who a holder is: a slot on this host. Its lock says that somebody lives who sells under its name.
 
-What must stay true: two processes never hold one slot. The lock is a file of its own that is opened after the fork and is
-never renamed or removed; the journal beside it can be read by whoever holds the lock. The host's id is random, made
+What must stay true: two processes never hold one slot. The lock is a file of its own that is opened after the fork and
+is never renamed or removed; the journal beside it can be read by whoever holds the lock. The host's id is random, made
 once, and kept in the same folder, so that a copied folder is the only way to two hosts with one id.
 """
 
