@@ -1,7 +1,7 @@
 """The keeper: finds out when Redis is away and when it is back, and keeps this process's holder in order meanwhile.
 
-What must stay true: one greenlet and one greeting at a time probe the store, however many people wait; what was promised
-is settled before anything else; a journal that cannot be used turns the reserve off, loudly, and never the sale.
+What must stay true: one greenlet and one greeting at a time probe the store, however many people wait; what was
+promised is settled before anything else; a journal that cannot be used turns the reserve off, loudly, and never the sale.
 """
 
 import secrets
@@ -101,13 +101,13 @@ class Keeper:
 
         Raises Unavailable; then an unkeyed purchase in doubt will hold no ticket.
         """
+        if self._holder is None:
+            raise Unavailable("this process has no reserve")
         try:
-            if self._holder is None:
-                raise Unavailable("this process has no reserve")
             return self._holder.sell(seed, request, now_ms())
         except Unavailable:
             self.breaker.counts.refused += 1
-            if in_doubt and not request.keyed and self._holder is not None:
+            if in_doubt and not request.keyed:
                 self._holder.void_later(request.event_id, seed, request.purchase_id)
             raise
 

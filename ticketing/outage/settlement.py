@@ -110,9 +110,24 @@ class Settlement:
         before = reserve.leased
         try:
             settled = reserve.answered(reply)
-        except TokenStolen:
+        except TokenStolen as stolen:
             # Inherited: its holder is dead, we hold its lock, and now know the token to win it by.
             if not reserve.inherited:
+                logger.critical("{}: its reserve is off. Was the journal's folder copied from another host?", stolen)
+                self._holder.events.pop((reserve.event_id, reserve.seed))
+            return False
+        reserve.inherited = False
+        if isinstance(change, LeaseChange) and reply.leased < before:
+            self._holder.breaker.counts.handed_back += before - reply.leased
+        if settled:
+            self._report(reserve, settled)
+        return True
+
+    def _report(self, reserve: EventReserve, settled: Sequence[tuple[JournalledPurchase, Settled]]) -> None:
+        outcomes = [outcome for _, outcome in settled]
+        self._holder.breaker.counts.settled += sum(outcome not in LOUD for outcome in outcomes)
+        for loud in LOUD:
+            if count := outcomes.count(loud):
                 logger.critical("event {}: {} journalled purchases are {}: parked", reserve.event_id, count, loud)
         written = [entry.request.purchase_id for entry, outcome in settled if outcome is Settled.SETTLED]
         self._on_settled(reserve.event_id, written, outcomes)
