@@ -49,7 +49,6 @@ class Breaker:
         again = now_s - self._ended_s < SOON_S
         self._patience_s = min(BELIEVED_LATEST_S, max(0.25, 2 * self._patience_s)) if again else BELIEVED_AT_ONCE_S
         self._since_s = now_s
-        self.counts = OutageCounts()
         self._on_outage()
         what = "sales now come from a journal on this host's disk, and are not in Redis"
         logger.warning("outage: Redis can't be reached ({}); {}", reason, what)
@@ -59,15 +58,15 @@ class Breaker:
         return self._since_s is not None and time.monotonic() - self._since_s >= self._patience_s
 
     def close(self) -> None:
-        """The store answers again. What was sold is still to be settled; `OutageCounts` goes on counting."""
+        """The store answers again. What was sold is still to be settled; `counts` goes on counting."""
         if self._since_s is not None:
             now_s = time.monotonic()
             logger.info("Redis answers again after {:.1f} s; settling what was sold", now_s - self._since_s)
             self._since_s, self._ended_s = None, now_s
 
     def say_settled(self) -> None:
-        """The line that ends an outage: how much of what was sold is in Redis now."""
-        counts = self.counts
+        """The line that ends an outage: how much of what was sold is in Redis now. Then counting begins anew."""
+        counts, self.counts = self.counts, OutageCounts()
         logger.warning(
             "the outage is over: {} purchases sold from the reserve, {} settled, {} refused, {} tickets handed back",
             counts.sold,

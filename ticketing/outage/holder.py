@@ -2,9 +2,9 @@
 
 Rules, before the code (reserve.py has those of one event, journal.py those of the file):
 
-1. The journal comes first: a lowered count is on disk before the change that lowers it is sent, a raised one before it
-   is sold from, a purchase before it is answered, a void intent before its 503.
-2. The journal is emptied only when nothing is open, in flight, to be voided, or under way.
+1. The journal comes first: a change's token and the count that it leaves are on disk before it is sent, a raised count
+   before it is sold from, a purchase before it is answered, a void intent before its 503.
+2. The journal is emptied only when nothing is open, in flight, to be voided, or under way; what is parked is open.
 3. A poisoned journal sells nothing and changes no lease. Ids that it may hold are voided (unkeyed) or kept (keyed),
    what was on disk before is settled, and only then a truncation that works heals it.
 """
@@ -23,6 +23,8 @@ from ticketing.outage.reserve import EventReserve
 from ticketing.store.leases import JournalledPurchase
 from ticketing.store.sale import Versions
 
+COMPACT_BYTES = 1 << 20  # a journal that holds nothing but counts is written anew when it is longer than this
+
 Sale = tuple[str, str]  # event id, seed
 
 
@@ -33,6 +35,7 @@ class Tally:
     reserve_tickets: int
     unsettled: int  # journalled purchases
     voids: int
+    parked: int = 0  # purchases that only an operator can decide about
 
 
 class Holder:
@@ -55,19 +58,20 @@ class Holder:
 
     @property
     def owes_nothing(self) -> bool:
-        """Whether every promise is kept: nothing is open, in flight, to be voided, or under way."""
-        reserves = self.events.values()
-        return not self.voids and not any(r.open or r.in_flight or r.kept or r.pending is not None for r in reserves)
+        """Whether every promise that can be kept is kept. What is parked is an operator's."""
+        return not self.voids and all(reserve.owes_nothing for reserve in self.events.values())
 
     def tally(self) -> Tally:
         """How much may be sold, and how much is still to be done."""
         reserves = self.events.values()
         sellable = sum(reserve.sellable for reserve in reserves)
-        return Tally(sellable, sum(len(reserve.open) for reserve in reserves), len(self.voids))
+        parked = sum(len(reserve.parked) for reserve in reserves)
+        unsettled = sum(len(reserve.open) for reserve in reserves) - parked
+        return Tally(sellable, unsettled, len(self.voids), parked)
 
     def seed_of(self, event_id: str) -> str | None:
         """The seed under which this holder could sell the event; None where it knows nothing of it."""
-        return next((seed for known, seed in self.events if known == event_id), None)
+        return next((seed for known, seed in reversed(self.events) if known == event_id), None)
 
     def reserve(self, event_id: str, seed: str) -> EventReserve:
         """The reserve of a sale, made where there was none."""
@@ -86,7 +90,7 @@ class Holder:
             raise Unavailable("no reserve of this event")
         if (known := _journalled_before(reserve, request)) is not None:
             return known
-        if not reserve.is_on_sale(now_ms) or not 1 <= request.quantity <= reserve.quantity_max:
+        if not reserve.is_on_sale(now_ms) or reserve.limited or not 1 <= request.quantity <= reserve.quantity_max:
             raise Unavailable("not sold from the reserve")
         if self.poisoned or not reserve.take(request):
             raise Unavailable("the reserve is empty")
@@ -96,6 +100,7 @@ class Holder:
         """The id will hold no ticket; on disk before this returns, where the disk can be written."""
         intent = VoidIntent(event_id, seed, purchase_id)
         self.voids[purchase_id] = intent
+        self._emptied = False
         self.try_to_journal([intent])
 
     def adopt(self, content: Content) -> None:
@@ -105,39 +110,55 @@ class Holder:
             self.reserve(*sale).inherit(snapshot, content.sellable[sale])
             self._versions.saw(*sale, snapshot.version)
         for purchase_id, entry in content.purchases.items():
-            reserve = self.reserve(entry.request.event_id, entry.seed)
-            reserve.open[purchase_id] = entry
-            reserve.inherited = True
+            self.reserve(entry.request.event_id, entry.seed).open[purchase_id] = entry
         self.voids |= content.voids
 
     def learn(self, states: Iterable[EventState]) -> None:
-        """Take over limits and sale times; forget a sale that was replaced and owes nothing."""
+        """Take over limits and sale times; forget a sale that was replaced; go on where an operator decided."""
         for state in states:
             event_id = state.event.event_id
             for other in [sale for sale in self.events if sale[0] == event_id and sale[1] != state.seed]:
-                if self.events[other].promised == 0:
-                    del self.events[other]
-            if not state.event.buyer_max:  # such a limit can't be kept without Redis: nothing is leased then
-                version = self._versions.seen(event_id, state.seed)
-                self.reserve(event_id, state.seed).describe(state, version)
+                if not self.events[other].holds_something and not state.halted:
+                    self.forget(other)
+            reserve = self.reserve(event_id, state.seed)
+            reserve.describe(state)
+            if reserve.halted_at is not None and not state.halted and state.version > reserve.halted_at:
+                reserve.go_on()
 
-    def journal_counts(self, reserves: Iterable[EventReserve]) -> bool:
-        """The counts, as they are now or lower, are on disk; False where the journal failed."""
-        return self.try_to_journal([reserve.snapshot(reserve.sellable) for reserve in reserves])
+    def forget(self, sale: Sale) -> None:
+        """It was replaced: no script that carries its seed does anything any more, so nothing of it is to be voided."""
+        del self.events[sale]
+        for key in [key for key, intent in self.voids.items() if (intent.event_id, intent.seed) == sale]:
+            del self.voids[key]
+
+    def journal_changes(self, reserves: Iterable[EventReserve]) -> list[EventReserve]:
+        """Those whose change under way is on disk, with the count that it leaves, and so may be sent now."""
+        changed = [reserve for reserve in reserves if reserve.pending is not None]
+        if self.try_to_journal([self._snapshot(reserve, reserve.sellable) for reserve in changed]):
+            return changed
+        for reserve in changed:
+            reserve.never_sent()
+        return []
 
     def raise_counts(self, reserves: Iterable[EventReserve]) -> None:
         """What the leases cover may be sold, once that is on disk."""
-        raised = [reserve for reserve in reserves if reserve.pending is None and not reserve.inherited]
-        if self.try_to_journal([reserve.snapshot(reserve.most_sellable()) for reserve in raised]):
-            for reserve in raised:
-                reserve.sellable = reserve.most_sellable()
+        raised = [reserve for reserve in reserves if reserve.pending is None and reserve.won]
+        if self.poisoned or not self.try_to_journal([self._snapshot(r, r.most_sellable()) for r in raised]):
+            return
+        for reserve in raised:
+            reserve.sellable = reserve.most_sellable()
+
+    def halt(self, reserve: EventReserve, version: int) -> None:
+        """Nothing of the sale is sold, settled or leased, also by who adopts the journal."""
+        reserve.halt(version)
+        if not self.poisoned:
+            self.try_to_journal([self._snapshot(reserve, 0)])
 
     def try_to_journal(self, entries: list[Entry]) -> bool:
         """Whether the entries are on disk."""
         if not entries:
             return True
         try:
-            self._emptied = self._emptied and not any(isinstance(entry, VoidIntent) for entry in entries)
             self._writer.append(*entries)
         except JournalError as error:
             self._say_poisoned(error)
@@ -146,15 +167,17 @@ class Holder:
 
     def empty_journal(self) -> None:
         """Rule 2. The counts are written again in the same step: without them nothing could be sold."""
-        if self._emptied or not self.owes_nothing or self.poisoned:
-            return
-        self._truncate()
+        short = self._writer.journal.size_bytes < COMPACT_BYTES
+        if not (self._emptied and short) and self._may_empty() and not self.poisoned:
+            self._truncate()
 
     def close(self, *, empty: bool) -> None:
         """The journal is closed; with `empty` there is nothing in it, not even counts. Raises JournalError."""
-        if empty:
-            self._writer.truncate()
-        self._writer.stop()
+        try:
+            if empty and self._may_empty():
+                self._writer.truncate()
+        finally:
+            self._writer.stop()
 
     def heal(self) -> None:
         """Rule 3: empty a poisoned journal, once everything that it may hold is dealt with."""
@@ -165,17 +188,22 @@ class Holder:
                 reserve.kept.clear()
             logger.warning("the journal was emptied and works again")
 
+    def _may_empty(self) -> bool:
+        return self.owes_nothing and not any(reserve.parked for reserve in self.events.values())
+
     def _truncate(self) -> bool:
-        lines = [reserve.snapshot(reserve.most_sellable()) for reserve in self.events.values() if reserve.token]
+        self._emptied = True  # before the wait: what is journalled meanwhile says otherwise
+        lines = [self._snapshot(reserve, reserve.most_sellable()) for reserve in self.events.values()]
         try:
             self._writer.truncate(*lines)
         except JournalError as error:
             self._say_poisoned(error)
             return False
-        for reserve in self.events.values():
-            reserve.sellable = min(reserve.most_sellable(), reserve.sellable) if reserve.token else 0
-        self._emptied = True
         return True
+
+    def _snapshot(self, reserve: EventReserve, sellable: int) -> Entry:
+        reserve.version = max(reserve.version, self._versions.seen(reserve.event_id, reserve.seed))
+        return reserve.snapshot(sellable)
 
     def _journal_sale(self, reserve: EventReserve, purchase: JournalledPurchase) -> SaleReply:
         request = purchase.request
@@ -206,5 +234,7 @@ def _journalled_before(reserve: EventReserve, request: PurchaseRequest) -> SaleR
     entry = reserve.open.get(request.purchase_id)
     if entry is None:
         return None
+    if request.purchase_id in reserve.parked:
+        raise Unavailable("its journal entry could not be settled: an operator must decide")
     same = entry.request.fingerprint == request.fingerprint
     return SaleReply(Outcome.PROVISIONAL if same else Outcome.KEY_REUSED, str(entry.sold_at_ms), replayed=True)

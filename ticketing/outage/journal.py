@@ -13,8 +13,8 @@ Rules, before the code:
 
     <CRC-32, 8 hex characters> <JSON>\\n
     {"kind": "format", "version": 1}                                                     the first line
-    {"kind": "event", "event_id", "seed", "token", "sellable", "version", "quantity_max", "buyer_max", "opens_ms",
-     "closes_ms", "name"...}                                                             a snapshot of an event
+    {"kind": "event", "event_id", "seed", "tokens", "sellable", "version", "quantity_max", "opens_ms", "closes_ms",
+     "paused"}                                                                           a snapshot of an event
     {"kind": "purchase", "seed", "event_id", "purchase_id", "quantity", "fingerprint", "buyer_tag", "contact", "keyed",
      "sold_at_ms"}
     {"kind": "void", "seed", "event_id", "purchase_id"}
@@ -22,7 +22,7 @@ Rules, before the code:
 
 import os
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,6 @@ from ticketing.model import PurchaseRequest
 from ticketing.store.leases import JournalledPurchase
 
 FORMAT = 1
-LINE_MAX_BYTES = 64 * 1024
 
 
 class JournalError(TicketingError):
@@ -55,8 +54,7 @@ class Snapshot:
 
     event_id: str
     seed: str
-    token: str  # of its lease, as far as it is known; "" without one
-    pending_token: str  # of a change that was sent and not answered; "" without one
+    tokens: tuple[str, ...]  # that its lease may carry: the known one, those of unanswered changes; () if unknown
     sellable: int  # tickets
     version: int  # the highest seen
     quantity_max: int
@@ -108,17 +106,17 @@ class Journal:
         self.poisoned = False
         self._file = _open(path)
 
+    @property
+    def size_bytes(self) -> int:
+        """How long the file is."""
+        return os.fstat(self._file).st_size
+
     def read(self) -> Content:
         """What the file holds. A torn last line is cut off; raises JournalDamaged for anything else."""
-        content = Content()
         data = self.path.read_bytes()
-        whole = _whole_lines(data)
-        for line in whole.splitlines():
-            entry = _entry(line)
-            if entry is not None:
-                content.take(entry)
-        if len(whole) < len(data):
-            self._guarded(lambda: os.ftruncate(self._file, len(whole)))
+        whole, content = parse(data)
+        if whole < len(data):
+            self._guarded(lambda: os.ftruncate(self._file, whole))
         if not whole:
             self.write([])
         return content
@@ -131,34 +129,33 @@ class Journal:
         if self.poisoned:
             raise JournalPoisoned(f"{self.path} is poisoned")
         lines = b"".join(map(_line, entries))
-        if os.fstat(self._file).st_size == 0:
-            lines = _line({"kind": "format", "version": FORMAT}) + lines
         self._guarded(lambda: self._append(lines))
 
-    def truncate(self) -> None:
-        """The file is empty but for its format, and no longer poisoned. Raises JournalPoisoned where that failed."""
-        self.poisoned = False
+    def truncate(self, entries: Iterable[Entry] = ()) -> None:
+        """Nothing but these entries is in the file, and it is no longer poisoned. Raises JournalPoisoned.
+
+        The empty file is on disk before the entries are, so that a crash in between leaves less, never something else.
+        """
+        lines = b"".join(map(_line, entries))
         self._guarded(lambda: os.ftruncate(self._file, 0))
-        self.write([])
+        self._guarded(lambda: self._append(lines))
+        self.poisoned = False
 
     def close(self) -> None:
         """Close the file; what was written stays."""
         os.close(self._file)
 
     def _append(self, lines: bytes) -> None:
-        rest = memoryview(lines)
+        rest = memoryview(lines if self.size_bytes else FORMAT_LINE + lines)
         while rest:
             rest = rest[os.write(self._file, rest) :]
-        self._sync()
 
-    def _sync(self) -> None:
-        if self._fsync:
-            os.fsync(self._file)
-
-    def _guarded(self, work: Any) -> None:
+    def _guarded(self, work: Callable[[], None]) -> None:
+        """The work is done and on disk, or the journal is poisoned."""
         try:
             work()
-            self._sync()
+            if self._fsync:
+                os.fsync(self._file)
         except OSError as error:
             self.poisoned = True
             raise JournalPoisoned(f"{self.path}: {error.strerror}") from error
@@ -169,13 +166,13 @@ def _open(path: Path) -> int:
         existed = path.exists()
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         if not existed:
-            _sync_folder(path.parent)
+            sync_folder(path.parent)
     except OSError as error:
         raise JournalError(f"{path}: {error.strerror}") from error
     return file
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """A new file is found again after a power cut only when its folder was synced too."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
@@ -197,33 +194,45 @@ def _as_members(entry: Entry) -> dict[str, Any]:
     return {"kind": "purchase", "seed": entry.seed, "sold_at_ms": entry.sold_at_ms, **asdict(entry.request)}
 
 
-def _whole_lines(data: bytes) -> bytes:
-    """The data without a torn end. Raises JournalDamaged where a line before the end is not whole."""
-    end = data.rfind(b"\n") + 1
-    lines = data[:end].splitlines(keepends=True)
+FORMAT_LINE = _line({"kind": "format", "version": FORMAT})
+
+
+def parse(data: bytes) -> tuple[int, Content]:
+    """How many bytes of a journal are whole, and what they say. Raises JournalDamaged."""
+    content = Content()
+    lines = _whole_lines(data)
+    if lines and lines[0] + b"\n" != FORMAT_LINE:
+        raise JournalDamaged(f"it does not begin as a journal of version {FORMAT}")
+    for line in lines[1:]:
+        content.take(_entry(line))
+    return sum(len(line) + 1 for line in lines), content
+
+
+def _whole_lines(data: bytes) -> list[bytes]:
+    """The lines without a torn end. Raises JournalDamaged where a line before the end is not whole."""
+    *lines, rest = data.split(b"\n")
     broken = [number for number, line in enumerate(lines) if not _is_whole(line)]
     if not broken:
-        return data[:end]
-    # The last line may end in a newline and still be torn: a disk writes its blocks in any order.
-    if broken == [len(lines) - 1] and end == len(data):
-        return b"".join(lines[:-1])
+        return lines
+    # The last line may end in a newline and still be torn: a disk writes its blocks in any sequence.
+    if broken == [len(lines) - 1] and not rest:
+        return lines[:-1]
     raise JournalDamaged(f"line {broken[0] + 1} of {len(lines)} is damaged")
 
 
 def _is_whole(line: bytes) -> bool:
-    checksum, _, text = line.rstrip(b"\n").partition(b" ")
+    checksum, _, text = line.partition(b" ")
     return checksum == b"%08x" % zlib.crc32(text)
 
 
-def _entry(line: bytes) -> Entry | None:
-    members = orjson.loads(line.partition(b" ")[2])
-    kind = members.pop("kind", None)
-    if kind == "format" and members == {"version": FORMAT}:
-        return None
+def _entry(line: bytes) -> Entry:
+    kind = None
     try:
+        members = orjson.loads(line.partition(b" ")[2])
+        kind = members.pop("kind")
         entry: Entry = READERS[kind](members)
-    except (KeyError, TypeError) as error:
-        raise JournalDamaged(f"a line of an unknown kind or version: {kind!r}, {error}") from error
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise JournalDamaged(f"a line of an unknown kind or version: {kind!r}, {error!r}") from error
     return entry
 
 
@@ -232,14 +241,8 @@ def _purchase(members: dict[str, Any]) -> JournalledPurchase:
     return JournalledPurchase(PurchaseRequest(**members), seed, sold_at_ms)
 
 
-READERS: dict[str, Any] = {
-    "event": lambda members: Snapshot(**members),
+READERS: dict[str, Callable[[dict[str, Any]], Entry]] = {
+    "event": lambda members: Snapshot(**{**members, "tokens": tuple(members["tokens"])}),
     "void": lambda members: VoidIntent(**members),
     "purchase": _purchase,
 }
-
-
-def entries_of(content: Content) -> Iterator[Entry]:
-    """Everything in a journal that is still to be done."""
-    yield from content.purchases.values()
-    yield from content.voids.values()

@@ -33,6 +33,7 @@ class JournalWriter:
         self._offload = offload
         self._gathering = _Waiting()
         self._wake = Signal()
+        self._stopping = False
         self._worker: gevent.Greenlet[..., None] | None = None
 
     def start(self) -> None:
@@ -41,9 +42,11 @@ class JournalWriter:
             self._worker = gevent.spawn(self._run)
 
     def stop(self) -> None:
-        """Nothing is written any more, and the file is closed. Nobody may be waiting."""
+        """What waits is written, then the file is closed: never under a write."""
+        self._stopping = True
+        self._wake.set()
         if self._worker is not None:
-            self._worker.kill()
+            self._worker.join()
             self._worker = None
         self.journal.close()
 
@@ -61,26 +64,33 @@ class JournalWriter:
         self._wait_for(waiting)
 
     def _wait_for(self, waiting: _Waiting) -> None:
+        if self._stopping:
+            raise JournalError("the journal is closed")
         self._wake.set()
         waiting.done.wait()
         if waiting.error is not None:
             raise waiting.error
 
     def _run(self) -> None:
-        while True:
+        while not self._stopping:
             self._wake.wait()
             self._wake.clear()
             waiting, self._gathering = self._gathering, _Waiting()
-            try:
-                self._offload(partial(self._write, waiting))
-            except JournalError as error:
-                waiting.error = error
-            except Exception as error:  # the disk's or the thread pool's: nobody may wait for ever
-                self.journal.poisoned = True
-                waiting.error = JournalError(repr(error))
-            waiting.done.set()
+            if waiting.entries or waiting.truncate:
+                self._flush(waiting)
+
+    def _flush(self, waiting: _Waiting) -> None:
+        try:
+            self._offload(partial(self._write, waiting))
+        except JournalError as error:
+            waiting.error = error
+        except Exception as error:  # the disk's or the thread pool's: nobody may wait for ever
+            self.journal.poisoned = True
+            waiting.error = JournalError(repr(error))
+        waiting.done.set()
 
     def _write(self, waiting: _Waiting) -> None:
         if waiting.truncate:
-            self.journal.truncate()
-        self.journal.write(waiting.entries)
+            self.journal.truncate(waiting.entries)
+        else:
+            self.journal.write(waiting.entries)

@@ -1,7 +1,7 @@
 """The keeper: finds out when Redis is away and when it is back, and keeps this process's holder in order meanwhile.
 
 What must stay true: one greenlet and one greeting at a time probe the store, however many people wait; what was
-promised is settled before anything else; a journal that cannot be used turns the reserve off, loudly, and never the sale.
+promised is settled before anything else; a journal that can't be used turns off the reserve, loudly, never the sale.
 """
 
 import secrets
@@ -19,8 +19,9 @@ from ticketing.model import EventState, PurchaseRequest, SaleReply
 from ticketing.outage import slots
 from ticketing.outage.breaker import Breaker
 from ticketing.outage.holder import Holder, Tally
-from ticketing.outage.journal import Journal, JournalDamaged, JournalError
+from ticketing.outage.journal import Content, Journal, JournalDamaged, JournalError, parse
 from ticketing.outage.journal_writer import JournalWriter, Offload
+from ticketing.outage.lookback import Answered
 from ticketing.outage.reserve import ReserveSize
 from ticketing.outage.settlement import OnSettled, Settlement
 from ticketing.outage.slots import Slot
@@ -29,7 +30,8 @@ from ticketing.store.sale import SaleStore, Versions
 
 ROUND_S = 0.25
 HEIRS_EVERY_S = 5.0
-MANY_ROUNDS = 1_000  # of SETTLE_AT_ONCE purchases each
+ROUNDS_WITHOUT_PROGRESS = 3
+STOP_PAUSE_S = 0.05
 NOTHING_TO_DO = Tally(0, 0, 0)
 
 
@@ -43,7 +45,9 @@ class KeeperParts:
     breaker: Breaker
     greet: Callable[[], None]  # raises StoreError
     states: Callable[[], list[EventState]]  # raises StoreError
+    answered: Answered
     on_settled: OnSettled
+    void_in_memory: Callable[[str, str, str], None]  # event id, seed, purchase id: where there is no journal
     offload: Offload
 
 
@@ -59,7 +63,8 @@ class Keeper:
         self._nonce = secrets.token_hex(8)
         self._holder: Holder | None = None
         self._settlement: Settlement | None = None
-        self._heirs_looked_s = 0.0
+        self._heirs_looked_s = time.monotonic()
+        self._left_alone: dict[Path, tuple[int, int]] = {}  # journals that could not be emptied, as they were then
         self._to_report = False  # an outage ended, and its last line is still to be said
         self._stopping = False
         self._wake = Signal()
@@ -67,11 +72,13 @@ class Keeper:
 
     def start(self) -> None:
         """Take a slot, adopt what its journal says, and go on from there."""
+        self._see_versions()
         try:
             self._take_slot()
         except JournalError as error:
             logger.critical("no reserve, and void intents are kept in memory only: {}", error)
-        self._worker = gevent.spawn(self._run)
+        if self._worker is None:
+            self._worker = gevent.spawn(self._run)
 
     def stop(self, deadline_s: float) -> None:
         """Settle what is open and give leases back, as far as the store answers until then."""
@@ -84,6 +91,7 @@ class Keeper:
             try:
                 if self._settlement.give_back(now_ms()):
                     return
+                gevent.sleep(STOP_PAUSE_S)
             except StoreError as error:
                 logger.warning("stopped with {} left to do in the journal: {}", self.tally(), error)
                 return
@@ -101,14 +109,15 @@ class Keeper:
 
         Raises Unavailable; then an unkeyed purchase in doubt will hold no ticket.
         """
-        if self._holder is None:
-            raise Unavailable("this process has no reserve")
         try:
+            if self._holder is None:
+                raise Unavailable("this process has no reserve")
             return self._holder.sell(seed, request, now_ms())
         except Unavailable:
             self.breaker.counts.refused += 1
             if in_doubt and not request.keyed:
-                self._holder.void_later(request.event_id, seed, request.purchase_id)
+                void = self._parts.void_in_memory if self._holder is None else self._holder.void_later
+                void(request.event_id, seed, request.purchase_id)
             raise
 
     def failed(self, reason: str) -> None:
@@ -127,15 +136,25 @@ class Keeper:
                 continue
             return
 
+    def _see_versions(self) -> None:
+        """The highest versions in this host's journals, whoever holds them: a store below them went back in time."""
+        for path in slots.journals(self._folder) if self._folder.is_dir() else ():
+            for sale, snapshot in _content(path).snapshots.items():
+                self._parts.versions.saw(*sale, snapshot.version)
+
     def _open(self, slot: Slot) -> tuple[Holder, Settlement]:
         journal = Journal(slot.journal_path, fsync=self._fsync)
-        content = journal.read()
-        writer = JournalWriter(journal, self._parts.offload)
-        writer.start()
-        holder = Holder(slot.holder, self._nonce, writer, self._parts.versions, self.breaker)
-        holder.adopt(content)
+        try:
+            content = journal.read()
+        except JournalError:
+            journal.close()
+            raise
         parts = self._parts
-        return holder, Settlement(holder, parts.leases, parts.sales, self._size, parts.on_settled)
+        writer = JournalWriter(journal, parts.offload)
+        writer.start()
+        holder = Holder(slot.holder, self._nonce, writer, parts.versions, self.breaker)
+        holder.adopt(content)
+        return holder, Settlement(holder, parts.leases, parts.sales, parts.answered, self._size, parts.on_settled)
 
     def _run(self) -> None:
         while not self._stopping:
@@ -155,39 +174,65 @@ class Keeper:
                 return
             self.breaker.close()
             self._to_report = True
-        if self._settlement is None:
-            return
-        self._settlement.round(self._parts.states(), now_ms())
-        self._settle_heirs()
+        if self._settlement is not None:
+            self._settlement.round(self._parts.states(), now_ms())
+        if time.monotonic() - self._heirs_looked_s >= HEIRS_EVERY_S:
+            self._heirs_looked_s = time.monotonic()
+            if self._settlement is None:
+                self.start()
+            self._settle_heirs()
         if self._to_report and self.tally().unsettled == 0:
             self._to_report = False
             self.breaker.say_settled()
 
     def _settle_heirs(self) -> None:
         """Journals of this host that nobody holds are settled and emptied, and their leases given back."""
-        if time.monotonic() - self._heirs_looked_s < HEIRS_EVERY_S:
-            return
-        self._heirs_looked_s = time.monotonic()
-        for slot in slots.abandoned(self._folder):
+        for path in slots.journals(self._folder) if self._folder.is_dir() else ():
+            if self._left_alone.get(path) == _stamp(path) or (slot := slots.take(path)) is None:
+                continue
             try:
                 self._settle_heir(slot)
             except JournalError as error:
                 logger.critical("{} is parked: {}", slot.journal_path, error)
+                self._left_alone[path] = _stamp(path)
             finally:
                 slot.release()
 
     def _settle_heir(self, slot: Slot) -> None:
         holder, settlement = self._open(slot)
-        if not holder.events and holder.owes_nothing:
-            holder.close(empty=False)
-            return
-        logger.warning("settling what a process that ended left in {}: {}", slot.journal_path.name, holder.tally())
-        for _ in range(MANY_ROUNDS):
-            if settlement.give_back(now_ms()):
-                holder.close(empty=True)
-                return
-        holder.close(empty=False)
-        logger.critical("{} could not be settled whole: {}", slot.journal_path, holder.tally())
+        emptied = False
+        try:
+            logger.warning("settling what a process that ended left in {}: {}", slot.journal_path.name, holder.tally())
+            emptied = _settle_whole(holder, settlement)
+        finally:
+            holder.close(empty=emptied)
+        if not emptied or holder.tally().parked:
+            self._left_alone[slot.journal_path] = _stamp(slot.journal_path)
+            logger.critical("{} could not be settled whole: {}", slot.journal_path, holder.tally())
+
+
+def _settle_whole(holder: Holder, settlement: Settlement) -> bool:
+    """Whether nothing is left to do, after as many rounds as do something."""
+    idle = 0
+    while idle < ROUNDS_WITHOUT_PROGRESS:
+        before = holder.tally()
+        if settlement.give_back(now_ms()):
+            return True
+        idle = idle + 1 if holder.tally() == before else 0
+    return False
+
+
+def _content(path: Path) -> Content:
+    """What can be read of a journal that somebody may be writing; its holder judges its damage."""
+    try:
+        return parse(path.read_bytes())[1]
+    except (OSError, JournalDamaged):
+        return Content()
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    now = path.stat()
+    return now.st_size, now.st_mtime_ns
 
 
 def now_ms() -> int:

@@ -8,13 +8,14 @@ once, and kept in the same folder, so that a copied folder is the only way to tw
 import contextlib
 import fcntl
 import os
+import re
 import secrets
-from collections.abc import Iterator
 from pathlib import Path
 
-from ticketing.outage.journal import JournalError
+from ticketing.outage.journal import FORMAT_LINE, JournalError, sync_folder
 
 HOST_ID_FILE = "host-id"
+HOST_ID = re.compile(r"[0-9a-f]{32}")
 SLOTS_MAX = 1_000
 
 
@@ -36,21 +37,31 @@ def host_id(folder: Path) -> str:
     """This host's id, made now if it is the first time. Raises JournalError."""
     path = folder / HOST_ID_FILE
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with contextlib.suppress(FileExistsError):
-            draft = folder / f".{HOST_ID_FILE}.{secrets.token_hex(8)}"
-            descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "w") as file:
-                file.write(secrets.token_hex(16))
-                file.flush()
-                os.fsync(descriptor)
-            try:
-                os.link(draft, path)
-            finally:
-                draft.unlink()
-        return path.read_text().strip()
+        if not path.exists():
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _make_host_id(path)
+        found = path.read_text().strip()
     except OSError as error:
         raise JournalError(f"{folder}: {error.strerror}") from error
+    if HOST_ID.fullmatch(found) is None:
+        raise JournalError(f"{path}: that is no host id")
+    return found
+
+
+def _make_host_id(path: Path) -> None:
+    """Whole and on disk before it has its name, so nobody reads half of it, and a power cut makes no second."""
+    draft = path.with_name(f".{HOST_ID_FILE}.{secrets.token_hex(8)}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(secrets.token_hex(16))
+        file.flush()
+        os.fsync(descriptor)
+    try:
+        with contextlib.suppress(FileExistsError):
+            path.hardlink_to(draft)
+    finally:
+        draft.unlink()
+    sync_folder(path.parent)
 
 
 def take_lowest(folder: Path) -> Slot:
@@ -62,13 +73,21 @@ def take_lowest(folder: Path) -> Slot:
     raise JournalError(f"{folder}: all {SLOTS_MAX} slots are held")
 
 
-def abandoned(folder: Path) -> Iterator[Slot]:
-    """Each slot that has a journal and that nobody holds, locked; the caller releases it."""
-    this_host = host_id(folder)
-    for path in sorted(folder.glob("slot-*.journal")):
-        number = path.stem.removeprefix("slot-")
-        if number.isdecimal() and path.stat().st_size and (slot := _take(folder, int(number), this_host)) is not None:
-            yield slot
+def journals(folder: Path) -> list[Path]:
+    """Every journal of this host that holds more than its format, the lowest slot first."""
+    found = {path: _number(path) for path in folder.glob("slot-*.journal")}
+    kept = [path for path, number in found.items() if number >= 0 and path.stat().st_size > len(FORMAT_LINE)]
+    return sorted(kept, key=_number)
+
+
+def take(path: Path) -> Slot | None:
+    """The slot of a journal, locked; None where somebody holds it. Raises JournalError."""
+    return _take(path.parent, _number(path), host_id(path.parent))
+
+
+def _number(path: Path) -> int:
+    number = path.stem.removeprefix("slot-")
+    return int(number) if number.isdecimal() else -1
 
 
 def _take(folder: Path, number: int, this_host: str) -> Slot | None:

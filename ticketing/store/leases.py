@@ -71,7 +71,16 @@ class LeaseReply:
 
 
 @dataclass(frozen=True, slots=True)
-class PoolGlance:
+class GlanceAsk:
+    """Of what a holder wants to know how it stands."""
+
+    event_id: str
+    holder: str
+    purchase_id: str  # one that the store must still hold as it was; "" without one
+
+
+@dataclass(frozen=True, slots=True)
+class Glance:
     """What a holder needs to know of an event every moment. `seed` is None where there is no such event."""
 
     seed: str | None
@@ -80,6 +89,8 @@ class PoolGlance:
     paused: bool
     opens_ms: int | None
     closes_ms: int | None
+    token: str  # of the holder's lease; "" without one
+    record: str | None  # of the purchase that was asked for
 
 
 class LeaseStore:
@@ -91,33 +102,39 @@ class LeaseStore:
         self._due_ms = due_ms
 
     def lease(self, changes: Sequence[LeaseChange]) -> list[LeaseReply | Outcome | StoreError]:
-        """Send every change in one round trip; an Outcome where the script did nothing for the event as a whole."""
+        """Send every change in one round trip; an Outcome where the script did nothing for the event as a whole.
+
+        A StoreError in its place where one script failed. Raises StoreError where nobody knows of any of them.
+        """
         return self._run([self._lease_call(change) for change in changes], changes)
 
     def settle(self, changes: Sequence[SettleChange]) -> list[LeaseReply | Outcome | StoreError]:
         """The same for journalled purchases; their outcomes are in the reply, in their order."""
         return self._run([self._settle_call(change) for change in changes], changes)
 
-    def glance(self, event_ids: Sequence[str]) -> list[PoolGlance]:
+    def glance(self, asks: Sequence[GlanceAsk]) -> list[Glance]:
         """How the events stand, in one round trip. Raises StoreError."""
         commands: list[tuple[str | int | bytes, ...]] = []
-        for event_id in event_ids:
-            k = keys.of_event(event_id)
+        for ask in asks:
+            k = keys.of_event(ask.event_id)
             commands += (
                 ("LLEN", k.tickets),
                 ("HLEN", k.leases),
                 ("HMGET", k.info, "seed", "paused", "opens_ms", "closes_ms"),
+                ("HGET", k.leases, ask.holder),
+                ("HGET", k.purchases, ask.purchase_id),
             )
         replies = self._store.read(*commands) if commands else []
-        return [_glance(*replies[at : at + 3]) for at in range(0, len(replies), 3)]
+        return [_glance(*replies[at : at + 5]) for at in range(0, len(replies), 5)]
+
+    def halt(self, event_id: str, why: str) -> int:
+        """Nothing of the event is sold until an operator decides; the version since when. Raises StoreError."""
+        return int(scripts.run(self._store, "halt", (keys.of_event(event_id).info,), (why,))[1])
 
     def _run(
         self, calls: Sequence[scripts.Call], changes: Sequence[LeaseChange | SettleChange]
     ) -> list[LeaseReply | Outcome | StoreError]:
-        try:
-            replies = scripts.run_all(self._store, calls)
-        except StoreError as error:
-            return [error] * len(calls)
+        replies = scripts.run_all(self._store, calls)
         return [self._read(change, reply) for change, reply in zip(changes, replies, strict=True)]
 
     def _lease_call(self, change: LeaseChange) -> scripts.Call:
@@ -147,8 +164,8 @@ class LeaseStore:
         return LeaseReply(reply[0] == "moved_on", reply[2], int(reply[3]), outcomes)
 
 
-def _glance(pool: int, holders: int, info: Sequence[str | None]) -> PoolGlance:
+def _glance(pool: int, holders: int, info: Sequence[str | None], lease: str | None, record: str | None) -> Glance:
     seed, paused, opens, closes = info
-    return PoolGlance(
-        seed, pool, holders, paused == "1", int(opens) if opens else None, int(closes) if closes else None
-    )
+    token = (lease or "").partition("|")[0]
+    times = (int(opens) if opens else None, int(closes) if closes else None)
+    return Glance(seed, pool, holders, paused == "1", *times, token, record)
