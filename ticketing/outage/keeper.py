@@ -49,17 +49,18 @@ class KeeperParts:
     on_settled: OnSettled
     void_in_memory: Callable[[str, str, str], None]  # event id, seed, purchase id: where there is no journal
     offload: Offload
+    open_journal: Callable[[Path], Journal]
 
 
 class Keeper:
     """One process's reserve, from its start to its end."""
 
-    def __init__(self, parts: KeeperParts, folder: Path, size: ReserveSize, *, fsync: bool) -> None:
+    def __init__(self, parts: KeeperParts, folder: Path, size: ReserveSize) -> None:
         self.breaker = parts.breaker
         self._parts = parts
         self._folder = folder
         self._size = size
-        self._fsync = fsync
+        self._slot: Slot | None = None
         self._nonce = secrets.token_hex(8)
         self._holder: Holder | None = None
         self._settlement: Settlement | None = None
@@ -110,15 +111,18 @@ class Keeper:
         Raises Unavailable; then an unkeyed purchase in doubt will hold no ticket.
         """
         try:
-            if self._holder is None:
-                raise Unavailable("this process has no reserve")
-            return self._holder.sell(seed, request, now_ms())
+            return self._sell(seed, request)
         except Unavailable:
             self.breaker.counts.refused += 1
             if in_doubt and not request.keyed:
                 void = self._parts.void_in_memory if self._holder is None else self._holder.void_later
                 void(request.event_id, seed, request.purchase_id)
             raise
+
+    def _sell(self, seed: str, request: PurchaseRequest) -> SaleReply:
+        if self._holder is None:
+            raise Unavailable("this process has no reserve")
+        return self._holder.sell(seed, request, now_ms())
 
     def failed(self, reason: str) -> None:
         """The store failed a purchase: from now on nobody asks it but the keeper."""
@@ -134,6 +138,7 @@ class Keeper:
                 # It stays locked, so that nobody else stumbles over it, and as it is, until a human has looked at it.
                 logger.critical("{} is parked: {}", slot.journal_path, error)
                 continue
+            self._slot = slot
             return
 
     def _see_versions(self) -> None:
@@ -143,7 +148,7 @@ class Keeper:
                 self._parts.versions.saw(*sale, snapshot.version)
 
     def _open(self, slot: Slot) -> tuple[Holder, Settlement]:
-        journal = Journal(slot.journal_path, fsync=self._fsync)
+        journal = self._parts.open_journal(slot.journal_path)
         try:
             content = journal.read()
         except JournalError:

@@ -193,8 +193,9 @@ class Settlement:
     def _carry_out_voids(self) -> None:
         """As far as their events are not halted; an event whose script fails keeps no other waiting."""
         voids = self._holder.voids
+        sales = dict.fromkeys((intent.event_id, intent.seed) for intent in voids.values())
         halted = {sale for sale, reserve in self._holder.events.items() if reserve.halted_at is not None}
-        for sale in {(intent.event_id, intent.seed): None for intent in voids.values()}.keys() - halted:
+        for sale in [sale for sale in sales if sale not in halted]:
             ids = [key for key, intent in voids.items() if (intent.event_id, intent.seed) == sale]
             for first in range(0, len(ids), VOID_AT_ONCE):
                 self._void(sale, ids[first : first + VOID_AT_ONCE])
