@@ -138,6 +138,9 @@ class Keeper:
                 # It stays locked, so that nobody else stumbles over it, and as it is, until a human has looked at it.
                 logger.critical("{} is parked: {}", slot.journal_path, error)
                 continue
+            except BaseException:
+                slot.release()
+                raise
             self._slot = slot
             return
 

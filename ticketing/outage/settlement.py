@@ -82,29 +82,22 @@ class Settlement:
 
     def _look(self) -> Glances:
         """How the events stand; who went back is halted."""
+        reserves = self._reserves()
+        # As they were when the store was asked: more may be answered while its reply is on its way.
+        newest = [self._answered.newest(reserve.event_id, reserve.seed) for reserve in reserves]
         asks = [
-            GlanceAsk(r.event_id, self._holder.name, self._answered.newest(r.event_id, r.seed)[0])
-            for r in self._reserves()
+            GlanceAsk(reserve.event_id, self._holder.name, purchase_id)
+            for reserve, (purchase_id, _) in zip(reserves, newest, strict=True)
         ]
-        pairs = list(zip(self._reserves(), self._leases.glance(asks), strict=True))
-        for reserve, glance in pairs:
-            if (why := self._went_back(reserve, glance)) is not None:
+        glances = self._leases.glance(asks)
+        for reserve, (_, record), glance in zip(reserves, newest, glances, strict=True):
+            if (why := _went_back(reserve, record, glance)) is not None:
                 self._halt(reserve, why)
             elif glance.seed == reserve.seed:
                 reserve.met(glance.token)
             else:
                 self._holder.forget((reserve.event_id, reserve.seed))
-        return {(reserve.event_id, reserve.seed): glance for reserve, glance in pairs}
-
-    def _went_back(self, reserve: EventReserve, glance: Glance) -> str | None:
-        """Why the store can't be the one that it was; None where nothing speaks against it."""
-        _, record = self._answered.newest(reserve.event_id, reserve.seed)
-        if glance.seed != reserve.seed:
-            replaced = glance.seed is not None and not record and not reserve.holds_something
-            return None if replaced else f"it knows another sale of this event: {glance.seed}"
-        if record and glance.record != record:
-            return "a purchase that it answered is not as it was"
-        return None if reserve.explains(glance.token) else f"its lease carries the token {glance.token!r}"
+        return {(reserve.event_id, reserve.seed): glance for reserve, glance in zip(reserves, glances, strict=True)}
 
     def _halt(self, reserve: EventReserve, why: str) -> None:
         """Nothing is sold of the event, by anybody, until an operator decides."""
@@ -212,3 +205,13 @@ class Settlement:
                 self._holder.voids.pop(purchase_id, None)
         elif reply is not Outcome.NO_EVENT:
             self._halt(self._holder.reserve(*sale), f"it answered {reply}")
+
+
+def _went_back(reserve: EventReserve, record: str, glance: Glance) -> str | None:
+    """Why the store can't be the one that it was; None where nothing speaks against it. `record`: what it answered."""
+    if glance.seed != reserve.seed:
+        replaced = glance.seed is not None and not record and not reserve.holds_something
+        return None if replaced else f"it knows another sale of this event: {glance.seed}"
+    if record and glance.record != record:
+        return "a purchase that it answered is not as it was"
+    return None if reserve.explains(glance.token) else f"its lease carries the token {glance.token!r}"
