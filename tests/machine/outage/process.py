@@ -61,7 +61,9 @@ class Process:
             states=lambda: self.events.read(list(world.event_ids)),
             answered=self.answered,
             on_settled=self.settled,
-            void_in_memory=lambda *_: None,
+            void_in_memory=lambda event_id, seed, purchase_id: world.exempt.add(
+                purchase_id
+            ),  # it dies with the process
             offload=self.offload,
             open_journal=lambda path: TornJournal(path, self),
         )
@@ -96,10 +98,17 @@ class Process:
             if self.keeper._holder is None:
                 self.take_slot()
             self.keeper._heirs_looked_s = -1e9 if self.world.chance.random() < 0.3 else 1e9
+            self.resize()
             try:
                 self.keeper._round()
             except StoreError as error:
                 self.keeper.failed(str(error))
+
+    def resize(self) -> None:
+        """Leases grow and shrink more often than they would."""
+        if self.keeper._settlement is not None:
+            tickets = self.world.chance.choice([0, 3, 5, 8])
+            self.keeper._settlement._size = ReserveSize(tickets, share_per_mille=600, low_water=self.world.low_water)
 
     def clear_up(self, rounds: int) -> str:
         """Settle and give back everything of this host; what is left after so many rounds, in words."""
@@ -126,7 +135,8 @@ class Process:
 
     def serve(self) -> None:
         while True:
-            self.stop_here()
+            for _ in range(self.world.chance.choice([1, 3, 6])):
+                self.stop_here()
             request, number = self.world.next_request()
             self.world.told(request, number, *self.answer(request))
 
@@ -140,7 +150,7 @@ class Process:
             return "sold", reply.detail
         if reply.outcome in REFUSED:
             assert reply.level is not None
-            return ("503" if request.keyed and reply.level.leased > 0 else "409"), ""
+            return ("409" if may_refuse(request, reply.level.leased) else "503"), ""
         if reply.outcome is Outcome.KEY_REUSED or reply.outcome is Outcome.VOIDED:
             return "409", ""
         if reply.outcome not in (Outcome.UNKNOWN, Outcome.REFUSED):
@@ -178,6 +188,11 @@ class Process:
             journal.crash(chance, mine)
         if self.keeper._slot is not None:
             self.keeper._slot.release()
+
+
+def may_refuse(request: PurchaseRequest, leased: int) -> bool:
+    """Whether no journal can hold this purchase."""
+    return not request.keyed or leased == 0
 
 
 def _journal_of(work: Any) -> TornJournal | None:
