@@ -65,7 +65,7 @@ class Keeper:
         self._holder: Holder | None = None
         self._settlement: Settlement | None = None
         self._heirs_looked_s = time.monotonic()
-        self._left_alone: dict[Path, tuple[int, int]] = {}  # journals that could not be emptied, as they were then
+        self._left_alone: dict[Path, tuple[int, int]] = {}  # journals that were looked after, as they were then
         self._to_report = False  # an outage ended, and its last line is still to be said
         self._stopping = False
         self._wake = Signal()
@@ -207,15 +207,18 @@ class Keeper:
                 slot.release()
 
     def _settle_heir(self, slot: Slot) -> None:
+        """An empty journal too: where a crash came between its truncation and its counts, only the store knows more."""
         holder, settlement = self._open(slot)
         emptied = False
         try:
-            logger.warning("settling what a process that ended left in {}: {}", slot.journal_path.name, holder.tally())
+            if (left := holder.tally()) != NOTHING_TO_DO:
+                logger.warning("settling what a process that ended left in {}: {}", slot.journal_path.name, left)
+            holder.learn(self._parts.states())
             emptied = _settle_whole(holder, settlement)
         finally:
             holder.close(empty=emptied)
+        self._left_alone[slot.journal_path] = _stamp(slot.journal_path)
         if not emptied or holder.tally().parked:
-            self._left_alone[slot.journal_path] = _stamp(slot.journal_path)
             logger.critical("{} could not be settled whole: {}", slot.journal_path, holder.tally())
 
 

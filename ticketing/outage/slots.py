@@ -12,7 +12,7 @@ import re
 import secrets
 from pathlib import Path
 
-from ticketing.outage.journal import FORMAT_LINE, JournalError, sync_folder
+from ticketing.outage.journal import JournalError, sync_folder
 
 HOST_ID_FILE = "host-id"
 HOST_ID = re.compile(r"[0-9a-f]{32}")
@@ -74,10 +74,9 @@ def take_lowest(folder: Path) -> Slot:
 
 
 def journals(folder: Path) -> list[Path]:
-    """Every journal of this host that holds more than its format, the lowest slot first."""
+    """Every journal of this host, lowest slot first; an empty one too: a crash may have emptied it, not its lease."""
     found = {path: _number(path) for path in folder.glob("slot-*.journal")}
-    kept = [path for path, number in found.items() if number >= 0 and path.stat().st_size > len(FORMAT_LINE)]
-    return sorted(kept, key=_number)
+    return sorted((path for path, number in found.items() if number >= 0), key=_number)
 
 
 def take(path: Path) -> Slot | None:

@@ -16,7 +16,7 @@ from ticketing.errors import StoreError, Unavailable
 from ticketing.model import Outcome, PurchaseRequest, SaleReply
 from ticketing.outage import slots
 from ticketing.outage.breaker import Breaker
-from ticketing.outage.journal import JournalError
+from ticketing.outage.journal import FORMAT_LINE, JournalError
 from ticketing.outage.keeper import Keeper, KeeperParts, now_ms
 from ticketing.outage.lookback import Answered
 from ticketing.outage.reserve import ReserveSize
@@ -120,9 +120,16 @@ class Process:
         for _ in range(rounds):
             settlement.round(self.events.read(list(self.world.event_ids)), now_ms())
             self.keeper._settle_heirs()
-            if settlement.give_back(now_ms()) and not slots.journals(self.host)[1:]:
+            if settlement.give_back(now_ms()) and not self.unsettled_journals():
                 return ""
-        return f"{holder.tally()}, {[path.name for path in slots.journals(self.host)]}"
+        return f"{holder.tally()}, {self.unsettled_journals()}"
+
+    def unsettled_journals(self) -> list[str]:
+        """Those of the host's other slots that hold more than their format."""
+        mine = self.keeper._slot
+        assert mine is not None
+        others = [path for path in slots.journals(self.host) if path != mine.journal_path]
+        return [path.name for path in others if path.stat().st_size > len(FORMAT_LINE)]
 
     def take_slot(self) -> None:
         try:
