@@ -199,6 +199,8 @@ class Holder:
         except JournalError as error:
             self._say_poisoned(error)
             return False
+        for reserve in self.events.values():  # what a failure had lowered is what those lines say again
+            reserve.sellable = reserve.most_sellable()
         return True
 
     def _snapshot(self, reserve: EventReserve, sellable: int) -> Entry:

@@ -189,19 +189,13 @@ def a_count_that_was_read_is_sold(world: World) -> Iterator[None]:
         yield
 
 
-FOUND_AT_RANDOM = (
-    lease_without_compare_and_set,
-    settle_without_looking_up,
-    nothing_is_voided,
-    refused_while_tickets_are_leased,
-    giving_back_everything,
-    in_flight_is_not_counted,
-    selling_what_is_being_given_back,
-    raised_before_the_answer,
-    not_lowered_in_the_journal,
-    emptied_while_something_is_in_flight,
-    poisoned_keys_are_voided,
-    poisoned_ids_are_not_voided,
-    a_lost_command_is_made_anew,
-    a_count_that_was_read_is_sold,
-)
+# The seed that finds each soonest. A change of the simulation makes it another world, which needs other seeds:
+# `python -m tests.machine.outage` runs many. The rules that are not here are too rare for so few runs, and are shown by
+# hand: test_reserve.py (rules 1 to 6), test_settlement.py (H7, H9, H11, H12), test_scripts_lease.py (H2, H3).
+FOUND_BY = {
+    settle_without_looking_up: 0,
+    nothing_is_voided: 0,
+    refused_while_tickets_are_leased: 3,
+    selling_what_is_being_given_back: 10,
+    emptied_while_something_is_in_flight: 3,
+}

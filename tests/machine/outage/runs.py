@@ -6,7 +6,7 @@ What must stay true: a run leaves no file, and nothing of the product changed.
 import contextlib
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from unittest.mock import patch
 
@@ -36,12 +36,3 @@ def run_one(
     finally:
         logger.enable("ticketing")
         shutil.rmtree(folder)
-
-
-def found_by(store: Store, folder: Path, without: Rule, seeds: Iterator[int], *, back: bool = False) -> list[str]:
-    """The violations of the first run that has any without this rule; none where no run has."""
-    for seed in seeds:
-        faults, _ = run_one(store, folder / f"{seed}", seed, back=back, without=without)
-        if faults:
-            return faults
-    return []
