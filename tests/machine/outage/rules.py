@@ -197,5 +197,6 @@ FOUND_BY = {
     nothing_is_voided: 0,
     refused_while_tickets_are_leased: 3,
     selling_what_is_being_given_back: 10,
+    raised_before_the_answer: 43,
     emptied_while_something_is_in_flight: 3,
 }
