@@ -19,6 +19,7 @@
         ├── StoreRefused                it certainly did nothing of what was asked
         │   └── WrongIdSecret               it is sold from with another id secret
         └── OutcomeUnknown              it may have done it, or may do it later
+            └── ScriptFailed                it answers, and a script of one event failed within: the others are served
 
 `StoreRefused` and `OutcomeUnknown` must never be confused: a purchase with an unknown outcome may exist.
 """
@@ -143,3 +144,7 @@ class WrongIdSecret(StoreRefused):
 
 class OutcomeUnknown(StoreError):
     """Redis may have done what was asked, or may still do it: the connection broke after the command was sent."""
+
+
+class ScriptFailed(OutcomeUnknown):
+    """Redis answers, and said that this command failed within: others may well succeed."""

@@ -189,6 +189,7 @@ class Outcome(StrEnum):
 
     SOLD = "sold"
     REPLAYED = "replayed"
+    PROVISIONAL = "provisional"  # sold from the reserve, in the journal of this host
     KEY_REUSED = "key_reused"
     VOIDED = "voided"
     SOLD_OUT = "sold_out"
@@ -223,3 +224,4 @@ class SaleReply:
     outcome: Outcome
     detail: str = ""
     level: PoolLevel | None = None
+    replayed: bool = False

@@ -9,7 +9,7 @@ import pytest
 import redis
 
 from tests.servers import HOST, free_port
-from ticketing.errors import OutcomeUnknown, StoreRefused
+from ticketing.errors import OutcomeUnknown, ScriptFailed, StoreRefused
 from ticketing.store.connection import Store, open_store, translate
 
 LOADING = b"-LOADING Redis is loading the dataset in memory\r\n"
@@ -176,12 +176,12 @@ def test_a_ping_that_fails_left_nothing_behind(store: Store, server: CannedServe
         (redis.ResponseError("MISCONF Errors writing to the AOF file"), StoreRefused),
         (redis.ResponseError("NOREPLICAS Not enough good replicas"), StoreRefused),
         (redis.ResponseError("BUSY Redis is busy running a script."), StoreRefused),
-        (redis.ResponseError("WRONGTYPE Operation against a key script: on @user_script:1."), OutcomeUnknown),
-        (redis.ResponseError("READONLY You can't write script: 5d41, on @user_script:30."), OutcomeUnknown),
-        (redis.exceptions.NoPermissionError("ACL failure in script: no", status_code="NOPERM"), OutcomeUnknown),
-        (redis.exceptions.OutOfMemoryError("not allowed script: 5d41, on", status_code="OOM"), OutcomeUnknown),
-        (redis.ResponseError("BUSYGROUP Consumer Group name already exists"), OutcomeUnknown),
-        (redis.ResponseError("no such key", status_code="ERR"), OutcomeUnknown),
+        (redis.ResponseError("WRONGTYPE Operation against a key script: on @user_script:1."), ScriptFailed),
+        (redis.ResponseError("READONLY You can't write script: 5d41, on @user_script:30."), ScriptFailed),
+        (redis.exceptions.NoPermissionError("ACL failure in script: no", status_code="NOPERM"), ScriptFailed),
+        (redis.exceptions.OutOfMemoryError("not allowed script: 5d41, on", status_code="OOM"), ScriptFailed),
+        (redis.ResponseError("BUSYGROUP Consumer Group name already exists"), ScriptFailed),
+        (redis.ResponseError("no such key", status_code="ERR"), ScriptFailed),
     ],
 )
 def test_an_error_reply_is_a_refusal_only_where_nothing_can_have_been_done(

@@ -15,7 +15,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from ticketing.errors import OutcomeUnknown, StoreError, StoreRefused
+from ticketing.errors import OutcomeUnknown, ScriptFailed, StoreError, StoreRefused
 
 Command = tuple[str | int | bytes, ...]
 
@@ -173,7 +173,7 @@ def translate(error: redis.RedisError) -> StoreError:
     code = error.status_code or str(error).partition(" ")[0]  # redis-py cuts off those that it knows
     if code in REFUSALS and not FROM_WITHIN.search(str(error)):
         return StoreRefused(f"Redis refused: {error}")
-    return OutcomeUnknown(f"Redis failed: {error}")
+    return ScriptFailed(f"Redis failed: {error}")
 
 
 class StoreClock:

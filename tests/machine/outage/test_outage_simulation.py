@@ -1,0 +1,50 @@
+"""The simulation, short: nothing is found in the product, and something in each protocol that lacks a rule."""
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.machine.outage import rules
+from tests.machine.outage.runs import Rule, run_one
+from tests.servers import ValkeyServer
+from ticketing.store.connection import Store
+
+SEEDS = 16
+MET = ("kills", "told provisional", "told sold", "settle settled", "settle known", "late purchase ok", "late void ok")
+MET += ("late lease leased", "disk failures")
+
+
+@pytest.fixture(scope="module")
+def fast_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    """A real server that writes no file: it is never killed here."""
+    server = ValkeyServer(tmp_path_factory.mktemp("valkey"))
+    server.start("--appendonly", "no")
+    store = server.store()
+    yield store
+    store.close()
+    server.stop()
+
+
+def test_nothing_is_lost_and_nothing_sold_twice(fast_store: Store, tmp_path: Path) -> None:
+    met: Counter[str] = Counter()
+    for seed in range(SEEDS):
+        faults, counts = run_one(fast_store, tmp_path / str(seed), seed)
+        assert faults == [], f"python -m tests.machine.outage 1 {seed}"
+        met += counts
+    assert [name for name in MET if not met[name]] == []
+
+
+def test_a_store_that_went_back_is_halted_and_nothing_is_sold_twice(fast_store: Store, tmp_path: Path) -> None:
+    met: Counter[str] = Counter()
+    for seed in range(4, 40, 5):
+        faults, counts = run_one(fast_store, tmp_path / str(seed), seed, back=True)
+        assert faults == [], f"python -m tests.machine.outage 1 {seed}"
+        met += counts
+    assert met["steps back"] >= 4
+
+
+@pytest.mark.parametrize(("without", "seed"), rules.FOUND_BY.items(), ids=lambda part: getattr(part, "__name__", ""))
+def test_without_a_rule_something_is_found(fast_store: Store, tmp_path: Path, without: Rule, seed: int) -> None:
+    assert run_one(fast_store, tmp_path / "run", seed, without=without)[0]

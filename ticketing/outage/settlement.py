@@ -1,0 +1,217 @@
+"""Settlement: each journalled purchase into Redis once, each void, and each lease to what it should be.
+
+What must stay true: one round at a time, and only while the store answers; before anything else is asked of it, it is
+looked at: a store that went back, or knows another sale, is halted, settles nothing, and its entries are parked in the
+journal, loudly, until an operator decides. A change whose reply was lost is sent again as it was, before the next one.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+
+from loguru import logger
+
+from ticketing.errors import ScriptFailed, StoreError, StoreRefused
+from ticketing.model import EventState, Outcome
+from ticketing.outage.holder import Holder, Sale
+from ticketing.outage.lookback import Answered
+from ticketing.outage.reserve import EventReserve, ReserveSize, UnexplainedToken
+from ticketing.store.leases import (
+    Glance,
+    GlanceAsk,
+    JournalledPurchase,
+    LeaseChange,
+    LeaseReply,
+    LeaseStore,
+    SettleChange,
+    Settled,
+)
+from ticketing.store.sale import SaleStore
+
+VOID_AT_ONCE = 200
+LOUD = (Settled.UNFUNDED, Settled.VOIDED, Settled.KEY_REUSED)
+
+OnSettled = Callable[[str, list[str], list[Settled]], None]  # event id, newly written purchase ids, every outcome
+Glances = dict[Sale, Glance]
+
+
+class Settlement:
+    """What a holder does with the store."""
+
+    def __init__(
+        self,
+        holder: Holder,
+        leases: LeaseStore,
+        sales: SaleStore,
+        answered: Answered,
+        size: ReserveSize,
+        on_settled: OnSettled,
+    ) -> None:
+        self._holder = holder
+        self._leases = leases
+        self._sales = sales
+        self._answered = answered
+        self._size = size
+        self._on_settled = on_settled
+        self._failed: set[Sale] = set()  # events whose script failed, said once
+
+    def round(self, states: Iterable[EventState], now_ms: int) -> None:
+        """Look, void, settle, then bring each lease to what it should be. Raises StoreError; then nothing is lost."""
+        self._holder.learn(states)
+        self._work(now_ms, self._size)
+
+    def give_back(self, now_ms: int) -> bool:
+        """Settle everything and empty every lease; whether that is done. Raises StoreError."""
+        self._work(now_ms, replace(self._size, tickets=0))
+        given_back = all(reserve.is_given_back for reserve in self._holder.events.values())
+        return given_back and self._holder.owes_nothing and not self._holder.poisoned
+
+    def _work(self, now_ms: int, size: ReserveSize) -> None:
+        glances = self._look()
+        self._carry_out_voids()
+        self._send(self._reserves())  # what is under way, before anything new
+        self._settle()
+        if self._holder.poisoned:
+            self._holder.heal()
+            return
+        self._change_leases(glances, now_ms, size)
+        self._holder.empty_journal()
+
+    def _reserves(self) -> list[EventReserve]:
+        """Those of which the store may be asked."""
+        return [reserve for reserve in self._holder.events.values() if reserve.halted_at is None]
+
+    def _look(self) -> Glances:
+        """How the events stand; who went back is halted."""
+        reserves = self._reserves()
+        # As they were when the store was asked: more may be answered while its reply is on its way.
+        newest = [self._answered.newest(reserve.event_id, reserve.seed) for reserve in reserves]
+        asks = [
+            GlanceAsk(reserve.event_id, self._holder.name, purchase_id)
+            for reserve, (purchase_id, _) in zip(reserves, newest, strict=True)
+        ]
+        glances = self._leases.glance(asks)
+        for reserve, (_, record), glance in zip(reserves, newest, glances, strict=True):
+            if (why := _went_back(reserve, record, glance)) is not None:
+                self._halt(reserve, why)
+            elif glance.seed == reserve.seed:
+                reserve.met(glance.token)
+            else:
+                self._holder.forget((reserve.event_id, reserve.seed))
+        return {(reserve.event_id, reserve.seed): glance for reserve, glance in zip(reserves, glances, strict=True)}
+
+    def _halt(self, reserve: EventReserve, why: str) -> None:
+        """Nothing is sold of the event, by anybody, until an operator decides."""
+        promised = reserve.promised
+        self._holder.halt(reserve, self._leases.halt(reserve.event_id, why))
+        self._answered.forget(reserve.event_id, reserve.seed)
+        logger.critical(
+            "event {} is halted: the store went back in time ({}); {} tickets are parked",
+            reserve.event_id,
+            why,
+            promised,
+        )
+
+    def _settle(self) -> None:
+        """Every open purchase, a chunk an event."""
+        poisoned = self._holder.poisoned
+        begun = [r for r in self._reserves() if r.next_settle(keep_token=poisoned) is not None]
+        self._send(begun if poisoned else self._holder.journal_changes(begun))
+
+    def _change_leases(self, glances: Glances, now_ms: int, size: ReserveSize) -> None:
+        begun = [
+            reserve
+            for reserve in self._reserves()
+            if (glance := glances.get((reserve.event_id, reserve.seed))) is not None
+            and reserve.next_lease(glance, size, now_ms) is not None
+        ]
+        self._send(self._holder.journal_changes(begun))
+
+    def _send(self, reserves: Sequence[EventReserve]) -> None:
+        """Send what is under way, and take the answers. Raises StoreError where there were none."""
+        changes = [reserve.pending for reserve in reserves if reserve.pending is not None]
+        leases = [change for change in changes if isinstance(change, LeaseChange)]
+        settles = [change for change in changes if isinstance(change, SettleChange)]
+        if leases:
+            self._take_all(leases, self._leases.lease(leases))
+        if settles:
+            self._take_all(settles, self._leases.settle(settles))
+
+    def _take_all(
+        self, changes: Sequence[LeaseChange | SettleChange], replies: Sequence[LeaseReply | Outcome | StoreError]
+    ) -> None:
+        answered: list[EventReserve] = []
+        for change, reply in zip(changes, replies, strict=True):
+            reserve = self._holder.events[change.event_id, change.seed]
+            if isinstance(reply, LeaseReply):
+                self._take(reserve, change, reply)
+                answered.append(reserve)
+            elif isinstance(reply, StoreError):
+                self._say_failed(reserve, reply)
+            elif reply is not Outcome.NO_EVENT:  # of that the next look judges: it may have been replaced meanwhile
+                self._halt(reserve, f"it answered {reply}")
+        self._holder.raise_counts(answered)
+        for reply in replies:
+            if isinstance(reply, StoreRefused):  # the whole server, as it seems: read-only, loading, out of memory
+                raise reply
+
+    def _say_failed(self, reserve: EventReserve, error: StoreError) -> None:
+        """One event's script fails: its change stays under way, and the other events go on."""
+        sale = (reserve.event_id, reserve.seed)
+        if isinstance(error, ScriptFailed) and sale not in self._failed:
+            self._failed.add(sale)
+            logger.error("event {}: nothing can be settled or leased: {}", reserve.event_id, error)
+
+    def _take(self, reserve: EventReserve, change: LeaseChange | SettleChange, reply: LeaseReply) -> None:
+        before = reserve.leased if reserve.won else 0
+        try:
+            settled = reserve.answered(reply)
+        except UnexplainedToken as error:
+            self._halt(reserve, str(error))
+            return
+        self._failed.discard((reserve.event_id, reserve.seed))
+        if isinstance(change, LeaseChange):
+            self._holder.breaker.counts.handed_back += max(0, before - reply.leased)
+        if settled:
+            self._report(reserve, settled)
+
+    def _report(self, reserve: EventReserve, settled: Sequence[tuple[JournalledPurchase, Settled]]) -> None:
+        outcomes = [outcome for _, outcome in settled]
+        self._holder.breaker.counts.settled += sum(outcome not in LOUD for outcome in outcomes)
+        for loud in LOUD:
+            if count := outcomes.count(loud):
+                logger.critical("event {}: {} journalled purchases are {}: parked", reserve.event_id, count, loud)
+        written = [entry.request.purchase_id for entry, outcome in settled if outcome is Settled.SETTLED]
+        self._on_settled(reserve.event_id, written, outcomes)
+
+    def _carry_out_voids(self) -> None:
+        """As far as their events are not halted; an event whose script fails keeps no other waiting."""
+        voids = self._holder.voids
+        sales = dict.fromkeys((intent.event_id, intent.seed) for intent in voids.values())
+        halted = {sale for sale, reserve in self._holder.events.items() if reserve.halted_at is not None}
+        for sale in [sale for sale in sales if sale not in halted]:
+            ids = [key for key, intent in voids.items() if (intent.event_id, intent.seed) == sale]
+            for first in range(0, len(ids), VOID_AT_ONCE):
+                self._void(sale, ids[first : first + VOID_AT_ONCE])
+
+    def _void(self, sale: Sale, purchase_ids: Sequence[str]) -> None:
+        """An intent is kept also where there is no such event: a store that came back empty may be put right."""
+        try:
+            reply = self._sales.void(*sale, purchase_ids)
+        except ScriptFailed as error:
+            self._say_failed(self._holder.reserve(*sale), error)
+            return
+        if isinstance(reply, list):
+            for purchase_id in purchase_ids:
+                self._holder.voids.pop(purchase_id, None)
+        elif reply is not Outcome.NO_EVENT:
+            self._halt(self._holder.reserve(*sale), f"it answered {reply}")
+
+
+def _went_back(reserve: EventReserve, record: str, glance: Glance) -> str | None:
+    """Why the store can't be the one that it was; None where nothing speaks against it. `record`: what it answered."""
+    if glance.seed != reserve.seed:
+        replaced = glance.seed is not None and not record and not reserve.holds_something
+        return None if replaced else f"it knows another sale of this event: {glance.seed}"
+    if record and glance.record != record:
+        return "a purchase that it answered is not as it was"
+    return None if reserve.explains(glance.token) else f"its lease carries the token {glance.token!r}"

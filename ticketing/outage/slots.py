@@ -1,0 +1,102 @@
+"""Who a holder is: a slot on this host. Its lock says that somebody lives who sells under its name.
+
+What must stay true: two processes never hold one slot. The lock is a file of its own that is opened after the fork and
+is never renamed or removed; the journal beside it can be read by whoever holds the lock. The host's id is random, made
+once, and kept in the same folder, so that a copied folder is the only way to two hosts with one id.
+"""
+
+import contextlib
+import fcntl
+import os
+import re
+import secrets
+from pathlib import Path
+
+from ticketing.outage.journal import JournalError, sync_folder
+
+HOST_ID_FILE = "host-id"
+HOST_ID = re.compile(r"[0-9a-f]{32}")
+SLOTS_MAX = 1_000
+
+
+class Slot:
+    """A locked slot. `release` unlocks it; so does the end of the process, whatever ends it."""
+
+    def __init__(self, folder: Path, number: int, lock: int, host_id: str) -> None:
+        self.number = number
+        self.holder = f"{host_id}-{number}"
+        self.journal_path = folder / f"slot-{number}.journal"
+        self._lock = lock
+
+    def release(self) -> None:
+        """Somebody else may hold it."""
+        os.close(self._lock)
+
+
+def host_id(folder: Path) -> str:
+    """This host's id, made now if it is the first time. Raises JournalError."""
+    path = folder / HOST_ID_FILE
+    try:
+        if not path.exists():
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _make_host_id(path)
+        found = path.read_text().strip()
+    except OSError as error:
+        raise JournalError(f"{folder}: {error.strerror}") from error
+    if HOST_ID.fullmatch(found) is None:
+        raise JournalError(f"{path}: that is no host id")
+    return found
+
+
+def _make_host_id(path: Path) -> None:
+    """Whole and on disk before it has its name, so nobody reads half of it, and a power cut makes no second."""
+    draft = path.with_name(f".{HOST_ID_FILE}.{secrets.token_hex(8)}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(secrets.token_hex(16))
+        file.flush()
+        os.fsync(descriptor)
+    try:
+        with contextlib.suppress(FileExistsError):
+            path.hardlink_to(draft)
+    finally:
+        draft.unlink()
+    sync_folder(path.parent)
+
+
+def take_lowest(folder: Path) -> Slot:
+    """The lowest slot that nobody holds, locked. Raises JournalError."""
+    this_host = host_id(folder)
+    for number in range(SLOTS_MAX):
+        if (slot := _take(folder, number, this_host)) is not None:
+            return slot
+    raise JournalError(f"{folder}: all {SLOTS_MAX} slots are held")
+
+
+def journals(folder: Path) -> list[Path]:
+    """Every journal of this host, lowest slot first; an empty one too: a crash may have emptied it, not its lease."""
+    found = {path: _number(path) for path in folder.glob("slot-*.journal")}
+    return sorted((path for path, number in found.items() if number >= 0), key=_number)
+
+
+def take(path: Path) -> Slot | None:
+    """The slot of a journal, locked; None where somebody holds it. Raises JournalError."""
+    return _take(path.parent, _number(path), host_id(path.parent))
+
+
+def _number(path: Path) -> int:
+    number = path.stem.removeprefix("slot-")
+    return int(number) if number.isdecimal() else -1
+
+
+def _take(folder: Path, number: int, this_host: str) -> Slot | None:
+    try:
+        lock = os.open(folder / f"slot-{number}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise JournalError(f"{folder}: {error.strerror}") from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(lock)
+        return None
+    return Slot(folder, number, lock, this_host)

@@ -1,0 +1,13 @@
+-- Stop the sale of an event until an operator decides: the store is older than somebody has seen it.
+-- KEYS 1 info
+-- ARGV 1 why, for people
+-- Reply {'halted', version} | {'already', version}
+-- Invariant: no other script writes while `halted` is 1. An event that does not exist gets the mark as well, so that it
+-- is halted from its beginning if somebody makes it anew: its keys would sell again.
+local info = KEYS[1]
+local why = ARGV[1]
+local call = redis.call
+local meta = call('HMGET', info, 'halted', 'version')
+if meta[1] == '1' then return {'already', tonumber(meta[2] or 0)} end
+call('HSET', info, 'halted', '1', 'halted_why', why)
+return {'halted', call('HINCRBY', info, 'version', 1)}
