@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 import pytest
+from gevent import GreenletExit
 
 from tests.sales import an_event
 from ticketing.errors import (
@@ -309,3 +310,23 @@ def test_the_limit_of_an_event_is_told_without_the_store() -> None:
     scene = Scene(SaleReply(Outcome.UNKNOWN))
     assert scene.counter.quantity_max("1") == 10
     assert scene.desk.asked == []
+
+
+@pytest.mark.parametrize("before", [[], [refusal(Outcome.EXPIRED)], [SaleReply(Outcome.NO_EVENT)]], ids=len)
+@pytest.mark.parametrize("key", [None, KEY])
+def test_a_caller_that_is_killed_in_any_try_leaves_a_void_unless_a_key_can_ask(
+    before: list[SaleReply], key: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene = Scene(*before, SaleReply(Outcome.UNKNOWN))
+    scene.catalogue.anew = a_state()
+    answer = scene.desk.ask
+
+    def killed_in_the_last_try(seed: str, request: PurchaseRequest) -> SaleReply:
+        if len(scene.desk.asked) == len(before):
+            raise GreenletExit
+        return answer(seed, request)
+
+    monkeypatch.setattr(scene.desk, "ask", killed_in_the_last_try)
+    with pytest.raises(GreenletExit):
+        scene.counter.buy("1", 2, key=key)
+    assert len(scene.voids.added) == (1 if key is None else 0)

@@ -109,14 +109,9 @@ class Counter:
         Both replies that are asked again prove that the first script did nothing; the purchase id stays the same.
         """
         asked_at_s = time.monotonic()
-        try:
-            reply = self._desk.ask(state.seed, request)
-        except BaseException:  # this caller's greenlet was killed, at a stop say: nobody will tell the buyer
-            if not request.keyed:
-                self._voids.add(request.event_id, state.seed, request.purchase_id)
-            raise
+        reply = self._ask_desk(state.seed, request)
         if reply.outcome is Outcome.EXPIRED:
-            reply = self._desk.ask(state.seed, request)
+            reply = self._ask_desk(state.seed, request)
         if reply.outcome is Outcome.NO_EVENT:
             try:
                 now = self._catalogue.find_since(request.event_id, asked_at_s)
@@ -124,8 +119,17 @@ class Counter:
                 return SaleReply(Outcome.REFUSED, str(error)), state.seed
             if now is None:
                 raise UnknownEvent(request.event_id)
-            return self._desk.ask(now.seed, request), now.seed
+            return self._ask_desk(now.seed, request), now.seed
         return reply, state.seed
+
+    def _ask_desk(self, seed: str, request: PurchaseRequest) -> SaleReply:
+        """One try. Where the caller's greenlet is killed in it, at a stop say, nobody will tell the buyer: void it."""
+        try:
+            return self._desk.ask(seed, request)
+        except BaseException:
+            if not request.keyed:
+                self._voids.add(request.event_id, seed, request.purchase_id)
+            raise
 
     def _refusal(self, request: PurchaseRequest, seed: str, reply: SaleReply) -> TicketingError:
         if reply.outcome is Outcome.UNKNOWN and not request.keyed:
