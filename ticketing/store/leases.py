@@ -4,6 +4,7 @@ What must stay true: each change names the token that it expects and the one tha
 very same command again after a lost reply; the answer then says whether it had run.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -14,6 +15,8 @@ from ticketing.model import Outcome, PurchaseRequest
 from ticketing.store import keys, scripts
 from ticketing.store.connection import Store
 from ticketing.store.sale import WITHOUT_LEVEL, Versions
+
+ACCEPTED = re.compile(r"accepted-(\d+)-")  # begins a token that an operator's decision has set, at this version
 
 
 class Settled(StrEnum):
@@ -91,6 +94,7 @@ class Glance:
     closes_ms: int | None
     token: str  # of the holder's lease; "" without one
     record: str | None  # of the purchase that was asked for
+    decided: int = 0  # the version of the last decision of an operator about this event or lease; 0 without one
 
 
 class LeaseStore:
@@ -120,7 +124,7 @@ class LeaseStore:
             commands += (
                 ("LLEN", k.tickets),
                 ("HLEN", k.leases),
-                ("HMGET", k.info, "seed", "paused", "opens_ms", "closes_ms"),
+                ("HMGET", k.info, "seed", "paused", "opens_ms", "closes_ms", "accepted"),
                 ("HGET", k.leases, ask.holder),
                 ("HGET", k.purchases, ask.purchase_id),
             )
@@ -165,7 +169,13 @@ class LeaseStore:
 
 
 def _glance(pool: int, holders: int, info: Sequence[str | None], lease: str | None, record: str | None) -> Glance:
-    seed, paused, opens, closes = info
+    seed, paused, opens, closes, accepted = info
     token = (lease or "").partition("|")[0]
     times = (int(opens) if opens else None, int(closes) if closes else None)
-    return Glance(seed, pool, holders, paused == "1", *times, token, record)
+    return Glance(seed, pool, holders, paused == "1", *times, token, record, max(int(accepted or 0), decided_at(token)))
+
+
+def decided_at(token: str) -> int:
+    """The version of the operator's decision that set this token of a lease; 0 where a holder did."""
+    found = ACCEPTED.match(token)
+    return int(found[1]) if found else 0
