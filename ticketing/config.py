@@ -118,6 +118,11 @@ class Settings(BaseSettings):
         return self.data_dir / "receipts"
 
     @property
+    def journal_dir(self) -> Path:
+        """The folder of this host's journals."""
+        return self.data_dir / "journal"
+
+    @property
     def metrics_dirs(self) -> tuple[Path, Path]:
         """The folders in which the web processes and the receipt workers of this host keep their counters."""
         folder = self.metrics_dir or self.run_dir / "metrics"
