@@ -130,7 +130,7 @@ class EventReserve:
     def go_on(self, decided: int = 0) -> None:
         """An operator decided, at this version: the lease is as the store has it, and what is open is owed.
 
-        What is under way stays so, and is sent again (rule 3): where the store knew no lease of ours, it could still run.
+        What is under way stays so, and is sent again (rule 3): where the store knew no lease of ours, it could yet run.
         """
         self.decided = max(self.decided, decided)
         self.halted_at, self.won, self.trusts = None, False, True

@@ -20,8 +20,8 @@ All keys of an event carry its id as their hash tag, so that a script on them ru
     ticketing:id-secret          string  fingerprint of the id secret of every host that sells from this store
 
 In `info`, `version` rises with every script that changes a sale, and never falls; `epoch` rises when tickets return or
-are added, or the sale's settings change. `sold` and `issued` count tickets; `voided` counts tombstones. `accepted` is the
-version of the last decision that ended a halt; it stays, also where an event that is gone is made anew.
+are added, or the sale's settings change. `sold` and `issued` count tickets; `voided` counts tombstones. `accepted` is
+the version of the last decision that ended a halt; it stays, also where an event that is gone is made anew.
 """
 
 from typing import NamedTuple
