@@ -4,45 +4,47 @@ What must stay true: `show` and a decision without --yes change nothing. Exit co
 or done; 1 something is wrong, refused, or was only shown; an error that is raised becomes 2.
 """
 
+from collections.abc import Sequence
+
 from rich.console import Console
 from rich.table import Table
 
 from ticketing.config import Settings
 from ticketing.errors import TicketingError
-from ticketing.outage import decision, heirs, outlook
+from ticketing.outage import decision, heirs, outlook, words
 from ticketing.outage.decision import Decision, Refused
 from ticketing.outage.heirs import HeirParts, Inheritance
-from ticketing.outage.words import COMMAND, counted
+from ticketing.outage.words import Said, counted
 from ticketing.store.connection import Store, StoreClock, open_store
 from ticketing.store.decisions import DecisionStore
 from ticketing.store.events import EventStore
 from ticketing.store.leases import LeaseStore, Settled
 from ticketing.store.sale import SaleStore, Versions
 
+WIDTH_MOST = 100  # characters a line; the window's, where it is narrower
 WHY_PARKED = {
-    Settled.UNFUNDED: "neither lease nor pool covers them: their buyers have no ticket",
-    Settled.VOIDED: "the store holds a tombstone for them: they were voided before",
-    Settled.KEY_REUSED: "the store holds their keys with another content",
-    "halted": f"their event is halted: {COMMAND} accept event",
-    "sale_gone": "the store does not know their sale: it was made anew, or the event is gone",
-    "waiting": "the store did not take them: see the log above",
+    Settled.UNFUNDED: "neither lease nor pool covers them, their buyers have no ticket",
+    Settled.VOIDED: "the store holds a tombstone for them, they were voided before",
+    Settled.KEY_REUSED: "the store holds another purchase under their keys",
+    heirs.EVENT_HALTED: "their event is halted",
+    heirs.SALE_GONE: "the store does not know their sale: it was made anew, or the event is gone",
+    heirs.NOT_TAKEN: "the store did not take them, as was said above",
 }
+GOOD = {Settled.SETTLED: "settled", Settled.KNOWN: "settled before"}
 
 
 def show(settings: Settings) -> int:
     """Print what journals and store hold, what is wrong, and which command decides it. Raises JournalError."""
     store, why_away = _store_or_why(settings)
     found = outlook.look(settings.journal_dir, store, why_away)
-    print(f"Journals of this host, in {settings.journal_dir}:")
-    _print_table(outlook.journal_table(found), "  none")
+    _print_table(f"Journals of this host, in {settings.journal_dir}", outlook.journal_table(found))
     if found.standings is not None:
-        print("\nEvents in the store:")
-        _print_table(outlook.event_table(found.standings), "  none")
-        print("\nLeases:")
-        _print_table(outlook.lease_table(found), "  none")
-    wrong = found.sentences()
-    print()
-    print("\n".join([*found.notes(), *(wrong or ["Nothing is left to decide."])]))
+        shown = [standing for standing in found.standings if standing.halted or standing.leased or not standing.seed]
+        others = len(found.standings) - len(shown)
+        _print_table(f"Events that are halted or leased from (others: {others:,})", outlook.event_table(shown))
+        _print_table("Leases", outlook.lease_table(found))
+    wrong = found.wrong()
+    _say([*found.notes(), *(wrong or [Said("Nothing is left to decide.")])])
     return 1 if wrong else 0
 
 
@@ -52,10 +54,12 @@ def settle(settings: Settings, secret_fingerprint: str) -> int:
     folder = settings.journal_dir
     inherited = heirs.settle_all(folder, parts) if folder.is_dir() else []
     for one in inherited:
-        print("\n".join(_of(one)))
+        _say(_of(one))
+    for event_id in sorted({event_id for one in inherited for event_id in one.halted}):
+        _say([Said(f"Event {event_id} is halted. To decide about it:", f"accept event {event_id}")])
     if not inherited:
-        print(f"No journal in {folder} is without a living process: nothing to settle.")
-    return 0 if all(_is_settled(one) for one in inherited) else 1
+        _say([Said(f"No journal in {folder} is without a living process: nothing to settle.")])
+    return 0 if all(one.is_settled for one in inherited) else 1
 
 
 def accept_event(settings: Settings, event_id: str, *, yes: bool) -> int:
@@ -75,53 +79,59 @@ def accept_journal(settings: Settings, name: str, *, yes: bool) -> int:
 
 def _decide(decided: Decision | Refused, yes: bool) -> int:
     if isinstance(decided, Refused):
-        print(f"Refused: {decided.why}.")
+        _say([Said(f"Refused: {decided.why.text}", decided.why.verb)])
         return 1
     if not yes:
-        print("\n".join([*decided.would, "", "What this risks:", *(f"- {risk}" for risk in decided.risks)]))
+        _say(decided.would)
+        print("\nWhat this risks:")
+        _say(decided.risks, bullet="- ")
         print("\nNothing was done. To do it, say --yes.")
         return 1
     done = decided.carry_out()
-    print("\n".join(done.sentences))
+    _say(done.said)
     return 0 if done.ok else 1
 
 
-def _of(inherited: Inheritance) -> list[str]:
-    """What became of one journal, in sentences."""
+def _of(inherited: Inheritance) -> list[Said]:
+    """What became of one journal."""
+    name = inherited.name
+    give_up = f"accept journal {name}"
     if inherited.damage:
         return [
-            f"{inherited.name}: can't be read ({inherited.damage}), nothing was settled. To give it up: "
-            f"{COMMAND} accept journal {inherited.name}"
+            Said(f"{name} can't be read: {inherited.damage}. Nothing was settled. To give up what it holds:", give_up)
         ]
     said = [
-        f"{inherited.name}: event {event_id}: {counted(count, 'purchase')} {outcome}"
+        Said(f"{name}: {counted(count, 'purchase')} of event {event_id} {GOOD[outcome]}.")
         for (event_id, outcome), count in sorted(inherited.outcomes.items())
+        if outcome in GOOD
     ]
     said += [
-        f"{inherited.name}: event {parked.event_id}: {counted(parked.purchases, 'purchase')} parked: "
-        f"{WHY_PARKED[parked.why]}"
-        for parked in inherited.parked
+        Said(f"{name}: {counted(one.purchases, 'purchase')} of event {one.event_id} parked: {WHY_PARKED[one.why]}.")
+        for one in inherited.parked
     ]
     if done := inherited.before.voids - inherited.voids_left:
-        said.append(f"{inherited.name}: {counted(done, 'void intent')} carried out")
+        said.append(Said(f"{name}: {counted(done, 'void intent')} carried out."))
     if inherited.voids_left:
-        said.append(f"{inherited.name}: {counted(inherited.voids_left, 'void intent')} left")
+        said.append(Said(f"{name}: {counted(inherited.voids_left, 'void intent')} left to do."))
     if inherited.handed_back:
-        said.append(f"{inherited.name}: {counted(inherited.handed_back, 'ticket')} given back to the pool")
-    if inherited.parked or inherited.voids_left:
-        said.append(f"{inherited.name}: what stays is kept. To give it up: {COMMAND} accept journal {inherited.name}")
-    return said or [f"{inherited.name}: nothing was open"]
+        said.append(Said(f"{name}: {counted(inherited.handed_back, 'ticket')} given back to the pool."))
+    if inherited.is_parked_for_good:
+        said.append(Said(f"{name}: what stays is kept. To give it up:", give_up))
+    return said or [Said(f"{name}: nothing was open.")]
 
 
-def _is_settled(inherited: Inheritance) -> bool:
-    return not (inherited.damage or inherited.parked or inherited.voids_left)
+def _say(said: Sequence[Said], bullet: str = "") -> None:
+    for line in words.lines(said, min(WIDTH_MOST, Console().width), bullet=bullet):
+        print(line)
 
 
-def _print_table(table: Table, otherwise: str) -> None:
+def _print_table(title: str, table: Table) -> None:
+    print(f"{title}:")
     if table.row_count:
         Console().print(table)
     else:
-        print(otherwise)
+        print("none")
+    print()
 
 
 def _heir_parts(settings: Settings, secret_fingerprint: str) -> HeirParts:

@@ -13,7 +13,7 @@ from pathlib import Path
 from ticketing.outage import inspection, risks, slots
 from ticketing.outage.inspection import FoundJournal
 from ticketing.outage.journal import Journal, JournalError, sync_folder
-from ticketing.outage.words import COMMAND, counted, printable
+from ticketing.outage.words import Said, counted, counted_is, printable
 from ticketing.store.decisions import DecisionReply, DecisionStore, EventStanding, Lease, Verdict
 
 
@@ -21,7 +21,7 @@ from ticketing.store.decisions import DecisionReply, DecisionStore, EventStandin
 class Done:
     """What a deed did, in sentences, and whether it did what was decided."""
 
-    sentences: list[str]
+    said: list[Said]
     ok: bool = True
 
 
@@ -29,8 +29,8 @@ class Done:
 class Decision:
     """What would be done, what it risks, and the deed itself."""
 
-    would: list[str]
-    risks: list[str]
+    would: list[Said]
+    risks: list[Said]
     carry_out: Callable[[], Done]  # raises StoreError, JournalError
 
 
@@ -38,7 +38,7 @@ class Decision:
 class Refused:
     """Why nothing is to be decided here, or not yet."""
 
-    why: str
+    why: Said
 
 
 def about_event(event_id: str, store: DecisionStore, folder: Path) -> Decision | Refused:
@@ -46,7 +46,7 @@ def about_event(event_id: str, store: DecisionStore, folder: Path) -> Decision |
     [standing] = store.standings([event_id])
     if not standing.halted:
         known = "is not halted: nothing is to be decided" if standing.is_anything else "is not in the store"
-        return Refused(f"event {printable(event_id)} {known}")
+        return Refused(Said(f"event {printable(event_id)} {known}."))
     if not standing.seed and (standing.pool or standing.records or standing.leased):
         return Refused(risks.remains(standing))
     found = inspection.journals(folder)
@@ -71,9 +71,10 @@ def about_lease(holder: str, event_id: str | None, store: DecisionStore, folder:
         if lease.holder == holder and lease.tickets
     ]
     if not held:
-        return Refused(f"{printable(holder)} holds no tickets{'' if event_id is None else ' of this event'}")
+        return Refused(Said(f"{printable(holder)} holds no tickets{'' if event_id is None else ' of this event'}."))
     if halted := [standing.event_id for standing, _ in held if standing.halted]:
-        return Refused(f"event {halted[0]} is halted: decide that first, which empties its leases too")
+        first = f"event {halted[0]} is halted: decide that first, which empties its leases too:"
+        return Refused(Said(first, f"accept event {halted[0]}"))
     return _lost_lease(holder, held, store, found)
 
 
@@ -81,29 +82,29 @@ def about_journal(name: str, folder: Path, store: DecisionStore | None) -> Decis
     """What a journal holds would be given up, and its slot works again. Raises StoreError, JournalError."""
     journal = next((found for found in inspection.journals(folder) if found.name == name), None)
     if journal is None:
-        return Refused(f"there is no journal {printable(name)} in {folder}")
+        return Refused(Said(f"there is no journal {printable(name)} in {folder}."))
     if journal.held:
-        return Refused(f"a living process holds {name}: it settles what it can; stop the service on this host first")
+        return Refused(Said(f"a living process holds {name}, and settles what can be. Stop the service here first."))
     rows = inspection.owed(journal, inspection.everything if store is None else store.unwritten)
     purchases, tickets = sum(row.purchases for row in rows), sum(row.tickets for row in rows)
     if not (purchases or journal.content.voids or journal.damage):
-        return Refused(f"nothing in {name} waits for a decision: {COMMAND} settle empties it")
+        return Refused(Said(f"nothing in {name} waits for a decision. To empty it:", "settle"))
     lost = risks.what_is_lost(journal, purchases, tickets, at_most=store is None)
     return Decision(
-        [f"{name}: {lost}", f"The file would be kept under another name in {folder}, and the slot begins empty."],
+        [Said(f"{name} holds {lost}."), Said("The file would be kept under another name, and the slot begin empty.")],
         risks.of_a_lost_journal(journal, purchases),
         lambda: _set_aside(journal.path, lost),
     )
 
 
-def _unsettled_here(standing: EventStanding, found: Sequence[FoundJournal], store: DecisionStore) -> str:
+def _unsettled_here(standing: EventStanding, found: Sequence[FoundJournal], store: DecisionStore) -> Said:
     rows = [row for journal in found for row in inspection.owed(journal, store.unwritten)]
     mine = [row for row in rows if row.event_id == standing.event_id and row.purchases]
     if not mine:
-        return "No journal of this host holds an unsettled purchase of it. Other hosts' can't be seen from here."
+        return Said("No journal of this host holds an unsettled purchase of it. Other hosts' can't be seen from here.")
     purchases, tickets = sum(row.purchases for row in mine), sum(row.tickets for row in mine)
     then = "would be settled from the pool then" if standing.seed else "would stay parked"
-    return (
+    return Said(
         f"Journals of this host hold {counted(purchases, 'unsettled purchase')} of it, {counted(tickets, 'ticket')}: "
         f"they {then}. Other hosts' can't be seen from here."
     )
@@ -112,35 +113,35 @@ def _unsettled_here(standing: EventStanding, found: Sequence[FoundJournal], stor
 def _event_done(standing: EventStanding, reply: DecisionReply) -> Done:
     event = standing.event_id
     if reply.verdict is Verdict.NOT_HALTED:
-        return Done([f"Event {event} is not halted any more: somebody decided already."])
+        return Done([Said(f"Event {event} is not halted any more: somebody decided already.")])
     if reply.verdict is not Verdict.ACCEPTED:
-        return Done([f"Event {event}: nothing was done ({reply.verdict}), it changed meanwhile. Look again."], False)
+        return Done([Said(f"Event {event}: nothing was done ({reply.verdict}), it changed meanwhile.", "show")], False)
     if not standing.seed:
-        return Done([f"Event {event}: the mark is gone. `python -m seeds` can make it anew."])
+        return Done([Said(f"Event {event}: the mark is gone. `python -m seeds` can make it anew.")])
+    back = f"{counted_is(reply.tickets, 'ticket')} in the pool again, of {counted(reply.leases, 'lease')}"
     return Done(
         [
-            f"Event {event} goes on. {counted(reply.tickets, 'ticket')} of {counted(reply.leases, 'lease')} "
-            "are in the pool again.",
-            "Running processes settle what they hold within a second and lease anew. Then look what could not be: "
-            f"{COMMAND} show. Check the store: python -m ticketing audit.",
+            Said(f"Event {event} goes on; {back}."),
+            Said("Running processes settle what they hold within a second. To see what could not be:", "show"),
+            Said("Check the store: python -m ticketing audit"),
         ]
     )
 
 
-def _lives_here(holder: str, found: Sequence[FoundJournal], store: DecisionStore, folder: Path) -> str | None:
+def _lives_here(holder: str, found: Sequence[FoundJournal], store: DecisionStore, folder: Path) -> Said | None:
     """Why a lease of this host is not lost; None where it may be."""
     this_host = inspection.host_id(folder)
     if not this_host or holder.rpartition("-")[0] != this_host:
         return None
     if inspection.is_slot_held(folder, holder):
-        return f"{holder} is a living process of this host: it gives its leases back itself when it ends"
+        return Said(f"{holder} is a living process of this host: it gives its leases back itself when it ends.")
     journal = next((one for one in found if one.holder == holder), None)
     if journal is None:
         return None
     if journal.damage:
-        return f"{journal.name} of this host can't be read ({journal.damage}): decide about it first"
+        return Said(f"{journal.name} of this host is damaged: decide about it first:", f"accept journal {journal.name}")
     if journal.content.voids or any(row.purchases for row in inspection.owed(journal, store.unwritten)):
-        return f"{journal.name} of this host holds purchases that are not settled: {COMMAND} settle first"
+        return Said(f"{journal.name} of this host holds what is not settled. Settle it first:", "settle")
     return None
 
 
@@ -161,20 +162,20 @@ def _lost_lease(
     return Decision(risks.leases_that_go_back(holder, held), risks.of_a_lost_holder(held), carry_out)
 
 
-def _lease_sentence(standing: EventStanding, reply: DecisionReply) -> str:
+def _lease_sentence(standing: EventStanding, reply: DecisionReply) -> Said:
     event = standing.event_id
     if reply.verdict is Verdict.ACCEPTED:
-        return f"Event {event}: {counted(reply.tickets, 'ticket')} are in the pool again."
+        return Said(f"Event {event}: {counted_is(reply.tickets, 'ticket')} in the pool again.")
     if reply.verdict is Verdict.MOVED_ON:
-        return f"Event {event}: nothing was done. The lease has changed since: its holder lives, or somebody decided."
-    return f"Event {event}: nothing was done ({reply.verdict}). Look again: {COMMAND} show."
+        return Said(f"Event {event}: nothing was done. The lease has changed: its holder lives, or somebody decided.")
+    return Said(f"Event {event}: nothing was done ({reply.verdict}), it changed meanwhile.", "show")
 
 
 def _set_aside(path: Path, lost: str) -> Done:
     """Under the slot's lock, the file has another name, and an empty one is in its place. Raises JournalError."""
     slot = slots.take(path)
     if slot is None:
-        return Done([f"A process has taken {path.stem} meanwhile: nothing was done."], False)
+        return Done([Said(f"A process has taken {path.stem} meanwhile: nothing was done.")], False)
     kept = path.with_name(f"{path.name}.accepted-{datetime.now(UTC):%Y%m%dT%H%M%SZ}")
     try:
         path.chmod(0o600)
@@ -186,7 +187,12 @@ def _set_aside(path: Path, lost: str) -> Done:
         raise JournalError(f"{kept}: {error.strerror}") from error
     finally:
         slot.release()
-    return Done([f"{path.stem}: {lost} given up; kept as {kept}.", "The slot begins with an empty journal."])
+    return Done(
+        [
+            Said(f"Given up: {lost}."),
+            Said(f"Kept as {kept.name}; {path.stem} begins empty. To give back what it leased:", "settle"),
+        ]
+    )
 
 
 def _begin(path: Path) -> None:

@@ -28,6 +28,9 @@ from ticketing.store.sale import SaleStore, Versions
 ROUNDS_WITHOUT_PROGRESS = 3
 NOTHING_LEASED = ReserveSize(tickets=0, share_per_mille=0)
 
+# Why a purchase is parked, beside what settle.lua says.
+EVENT_HALTED, SALE_GONE, NOT_TAKEN = "halted", "sale_gone", "not_taken"
+
 
 @dataclass(frozen=True, slots=True)
 class HeirParts:
@@ -59,7 +62,19 @@ class Inheritance:
     emptied: bool = False
     voids_left: int = 0
     parked: list[Parked] = field(default_factory=list)
+    halted: list[str] = field(default_factory=list)  # event ids
     damage: str = ""
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing is left to do or to decide."""
+        return not (self.damage or self.parked or self.voids_left or self.halted)
+
+    @property
+    def is_parked_for_good(self) -> bool:
+        """Whether something is left that no decision about an event can settle."""
+        parked = any(parked.why != EVENT_HALTED for parked in self.parked)
+        return parked or bool(self.voids_left and not self.halted)
 
     def note(self, event_id: str, _: list[str], outcomes: list[Settled]) -> None:
         """Take over what a round settled."""
@@ -107,6 +122,7 @@ def settle(slot: Slot, parts: HeirParts) -> Inheritance:
     inherited.voids_left = len(holder.voids)
     sales = {(state.event.event_id, state.seed) for state in states}
     inherited.parked = [parked for reserve in holder.events.values() for parked in _parked(reserve, sales)]
+    inherited.halted = sorted({event_id for (event_id, _), reserve in holder.events.items() if reserve.halted_at})
     return inherited
 
 
@@ -144,7 +160,7 @@ def _parked(reserve: EventReserve, sales: set[tuple[str, str]]) -> list[Parked]:
     found = [Parked(event_id, why, count) for why, count in Counter(map(str, reserve.parked.values())).items()]
     if waiting:
         known = (event_id, reserve.seed) in sales
-        why = "halted" if known and reserve.halted_at is not None else "waiting" if known else "sale_gone"
+        why = SALE_GONE if not known else NOT_TAKEN if reserve.halted_at is None else EVENT_HALTED
         found.append(Parked(event_id, why, waiting))
     return found
 

@@ -13,8 +13,10 @@ from rich.text import Text
 from ticketing.errors import TicketingError
 from ticketing.outage import inspection
 from ticketing.outage.inspection import FoundJournal, Owed
-from ticketing.outage.words import COMMAND, counted, printable
-from ticketing.store.decisions import DecisionStore, EventStanding, Lease
+from ticketing.outage.words import Said, counted, counted_is, printable
+from ticketing.store.decisions import DecisionStore, EventStanding
+
+NO_PROCESS = "this host, no process"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,74 +28,82 @@ class Outlook:
     standings: list[EventStanding] | None  # None where the store can't be asked
     why_away: str = ""
 
-    def sentences(self) -> list[str]:
+    def wrong(self) -> list[Said]:
         """What is wrong, and which command decides it; empty where nothing is."""
-        said = [*self._of_the_store(), *(said for found, rows in self.journals for said in self._of(found, rows))]
-        return said + list(self._of_left_leases())
+        of_journals = [said for found, rows in self.journals for said in self._of(found, rows)]
+        return [*self._of_the_store(), *of_journals, *self._of_left_leases()]
 
-    def notes(self) -> list[str]:
+    def notes(self) -> list[Said]:
         """What is as it should be, and good to know."""
-        others = sum(lease.tickets for standing in self.standings or () for lease in self._elsewhere(standing))
+        leases = [lease for standing in self.standings or () for lease in standing.leases]
+        others = sum(lease.tickets for lease in leases if not self._is_mine(lease.holder))
         if not others:
             return []
-        return [
-            f"{counted(others, 'ticket')} are leased to other hosts, as should be. Only of one that is lost for good, "
-            f"with its disk: {COMMAND} accept lease HOLDER"
-        ]
+        said = f"{counted_is(others, 'ticket')} leased to other hosts, as should be. Of one that is lost for good:"
+        return [Said(said, "accept lease HOLDER")]
 
     def where(self, holder: str) -> str:
         """Whose lease it is. Raises JournalError."""
         if not self._is_mine(holder):
             return "other host"
         alive = inspection.is_slot_held(self.folder, holder)
-        return "this host" if alive else "this host, no process"
+        return "this host" if alive else NO_PROCESS
 
-    def _of_the_store(self) -> Iterator[str]:
+    def _of_the_store(self) -> Iterator[Said]:
         if self.standings is None:
-            yield f"Redis can't be asked ({printable(self.why_away)}): what follows is from this host's disk alone."
-            return
-        for standing in self.standings:
-            if not standing.halted:
-                continue
-            yield (
-                f"Event {standing.event_id} is halted: nothing of it is sold or settled. Put a younger copy of the "
-                f"store back, or take it as it is: {COMMAND} accept event {standing.event_id}"
+            yield Said(f"Redis can't be asked: {printable(self.why_away)}")
+            yield Said("What follows is from this host's disk alone.")
+        for event_id in self._halted():
+            yield Said(
+                f"Event {printable(event_id)} is halted: nothing of it is sold or settled. Put a younger copy of the "
+                "store back, or decide to take it as it is:",
+                f"accept event {printable(event_id)}",
             )
 
-    def _of(self, found: FoundJournal, rows: Sequence[Owed]) -> Iterator[str]:
-        accept = f"{COMMAND} accept journal {found.name}"
+    def _of(self, found: FoundJournal, rows: Sequence[Owed]) -> Iterator[Said]:
         if found.damage:
-            yield f"{found.name} can't be read ({found.damage}) and is left alone. To give it up: {accept}"
-            return
-        purchases, voids = sum(row.purchases for row in rows), len(found.content.voids)
-        if not (purchases or voids):
-            return
-        what = f"{found.name} holds {counted(purchases, 'unsettled purchase')} and {counted(voids, 'void intent')}"
-        if self.standings is None:
-            yield f"{what}{', as far as can be told without Redis' if purchases else ''}. They wait for it."
-        elif found.held:
-            yield (
-                f"{what}. Its process settles them within a second; what stays is parked: its event is halted or made "
-                f"anew, or its buyers had another answer. To give that up stop the service here, then: {accept}"
+            yield Said(
+                f"{found.name} can't be read: {found.damage}. Nobody touches it. To give up what it holds:",
+                f"accept journal {found.name}",
             )
-        else:
-            yield f"{what}, and no process. Settle them: {COMMAND} settle"
+            return
+        halted = self._halted()
+        waiting = sum(row.purchases for row in rows if row.event_id in halted)
+        if waiting:
+            yield Said(f"{found.name} holds {counted(waiting, 'purchase')} of a halted event: they wait for that.")
+        purchases = sum(row.purchases for row in rows) - waiting
+        voids = sum(intent.event_id not in halted for intent in found.content.voids.values())
+        if purchases or voids:
+            yield self._unsettled(found, f"{found.name} holds {_what(purchases, voids)}")
 
-    def _of_left_leases(self) -> Iterator[str]:
-        """Leases of this host that nobody sells from and no journal leads to, or that only wait for a settle."""
-        with_journal = {found.holder for found, _ in self.journals}
+    def _unsettled(self, found: FoundJournal, holds: str) -> Said:
+        if self.standings is None:
+            return Said(f"{holds}, as far as can be told without Redis, and waits for it.")
+        if not found.held:
+            return Said(f"{holds}, and no process. To settle that:", "settle")
+        return Said(
+            f"{holds}. Its process settles that within a second. What stays can't be settled: its sale is gone, or the "
+            "store has another answer for it. To give that up, stop the service on this host, then:",
+            f"accept journal {found.name}",
+        )
+
+    def _of_left_leases(self) -> Iterator[Said]:
+        """Leases of this host that no process sells from, and that no other sentence leads to."""
         left = {
             lease.holder
             for standing in self.standings or ()
             for lease in standing.leases
-            if lease.tickets and not standing.halted and self.where(lease.holder) == "this host, no process"
+            if lease.tickets and not standing.halted and self.where(lease.holder) == NO_PROCESS
         }
-        for holder in sorted(left):
-            verb = "settle" if holder in with_journal else f"accept lease {holder}"
-            yield f"No process sells from the leases of {holder} on this host. Give them back: {COMMAND} {verb}"
+        journals = {found.holder: (found, rows) for found, rows in self.journals}
+        for holder in sorted(left - journals.keys()):
+            yield Said(f"No process and no journal of this host has the leases of {holder}.", f"accept lease {holder}")
+        clear = [holder for holder, (found, rows) in journals.items() if _is_clear(found, rows)]
+        if idle := [journals[holder][0].name for holder in clear if holder in left]:
+            yield Said(f"No process sells from the leases of {', '.join(idle)}. To give them back:", "settle")
 
-    def _elsewhere(self, standing: EventStanding) -> list[Lease]:
-        return [lease for lease in standing.leases if not self._is_mine(lease.holder)]
+    def _halted(self) -> list[str]:
+        return [standing.event_id for standing in self.standings or () if standing.halted]
 
     def _is_mine(self, holder: str) -> bool:
         this_host = inspection.host_id(self.folder)
@@ -119,6 +129,15 @@ def _look_at_both(folder: Path, found: list[FoundJournal], store: DecisionStore 
     return Outlook(folder, journals, standings)
 
 
+def _what(purchases: int, voids: int) -> str:
+    both = ((purchases, "unsettled purchase"), (voids, "void intent"))
+    return " and ".join(counted(number, thing) for number, thing in both if number)
+
+
+def _is_clear(found: FoundJournal, rows: Sequence[Owed]) -> bool:
+    return not (found.damage or found.content.voids or any(row.purchases for row in rows))
+
+
 def journal_table(outlook: Outlook) -> Table:
     """This host's journals, an event a line."""
     table = _table("slot", "process", "event")
@@ -141,17 +160,17 @@ def _journal_lines(found: FoundJournal, rows: Sequence[Owed]) -> Iterator[tuple[
 
 
 def event_table(standings: Sequence[EventStanding]) -> Table:
-    """The events that are halted or leased from."""
-    table = _table("event", "sale")
+    """Events, as far as a decision about them matters."""
+    table = _table("event", "halted")
     for heading in ("version", "pool", "leased"):
         table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("halted because", overflow="fold")
+    table.add_column("because", overflow="fold")
     for standing in standings:
         numbers = (f"{standing.version:,}", f"{standing.pool:,}", f"{standing.leased:,}")
-        state = "halted" if standing.halted else "goes on" if standing.seed else "gone"
+        halted = "yes" if standing.halted else "no"
         why = Text(printable(standing.halted_why))
         style = "bold red" if standing.halted else None
-        table.add_row(Text(printable(standing.event_id)), state, *numbers, why, style=style)
+        table.add_row(Text(printable(standing.event_id)), halted, *numbers, why, style=style)
     return table
 
 

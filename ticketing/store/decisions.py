@@ -12,11 +12,12 @@ from enum import StrEnum
 from typing import Any
 
 from ticketing.store import keys, scripts
-from ticketing.store.connection import Store
+from ticketing.store.connection import Command, Store
 from ticketing.store.leases import JournalledPurchase
 
 VERSION_RISE = 1_000_000_000  # above all that anybody can have seen; doubles are exact for millions of such decisions
 LOOK_UP_AT_ONCE = 500
+EVENTS_AT_ONCE = 200
 NUMBER = re.compile(r"\d{1,15}")
 
 
@@ -86,19 +87,23 @@ class DecisionStore:
 
     def standings(self, event_ids: Sequence[str]) -> list[EventStanding]:
         """How the events stand; those of which the store holds nothing too. Raises StoreError."""
-        return [self._standing(event_id) for event_id in event_ids]
+        found: list[EventStanding] = []
+        for first in range(0, len(event_ids), EVENTS_AT_ONCE):
+            found += self._standings_of_some(event_ids[first : first + EVENTS_AT_ONCE])
+        return found
 
-    def _standing(self, event_id: str) -> EventStanding:
-        k = keys.of_event(event_id)
-        info, pool, records, leases = self._store.read(
-            ("HMGET", k.info, "seed", "version", "halted", "halted_why"),
-            ("LLEN", k.tickets),
-            ("HLEN", k.purchases),
-            ("HGETALL", k.leases),
-        )
-        seed, version, halted, why = info
-        held = tuple(sorted(map(_lease, leases[::2], leases[1::2]), key=lambda lease: lease.holder))
-        return EventStanding(event_id, seed or "", _number(version), halted == "1", why or "", pool, records, held)
+    def _standings_of_some(self, event_ids: Sequence[str]) -> list[EventStanding]:
+        commands: list[Command] = []
+        for event_id in event_ids:
+            k = keys.of_event(event_id)
+            commands += (
+                ("HMGET", k.info, "seed", "version", "halted", "halted_why"),
+                ("LLEN", k.tickets),
+                ("HLEN", k.purchases),
+                ("HGETALL", k.leases),
+            )
+        replies = self._store.read(*commands)
+        return [_standing(event_id, *replies[4 * i : 4 * i + 4]) for i, event_id in enumerate(event_ids)]
 
     def unwritten(self, event_id: str, purchases: Sequence[JournalledPurchase]) -> list[JournalledPurchase]:
         """Those that the store does not hold as they were journalled. Raises StoreError."""
@@ -126,6 +131,14 @@ class DecisionStore:
         k = keys.of_event(standing.event_id)
         args = (standing.seed, highest_seen, lease.holder, lease.token, _nonce())
         return _reply(scripts.run(self._store, "accept_lease", (k.tickets, k.info, k.leases), args))
+
+
+def _standing(
+    event_id: str, info: Sequence[str | None], pool: int, records: int, leases: Sequence[str]
+) -> EventStanding:
+    seed, version, halted, why = info
+    held = tuple(sorted(map(_lease, leases[::2], leases[1::2]), key=lambda lease: lease.holder))
+    return EventStanding(event_id, seed or "", _number(version), halted == "1", why or "", pool, records, held)
 
 
 def _lease(holder: str, record: str) -> Lease:
