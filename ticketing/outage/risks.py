@@ -89,7 +89,7 @@ def of_a_lost_holder(held: Held) -> list[Said]:
         ),
         Said(
             "If its process still runs and is only cut off, it goes on selling up to as many. They are settled from "
-            "the pool when it is back; what the pool does not cover then comes out `unfunded`: those buyers have no ticket."
+            "the pool when it is back; what that does not cover comes out `unfunded`: those buyers have no ticket."
         ),
         Said("If the host or its disk may come back, wait. There nothing is lost with:", "settle"),
     ]
