@@ -379,6 +379,16 @@ def test_a_first_lease_that_comes_after_the_decision_is_no_surprise(store: Store
     sound(store)
 
 
+def test_a_halted_process_goes_on_by_its_own_look_whatever_states_it_is_told(host: Host, store: Store) -> None:
+    sold = host.sell(2)
+    host.settlement._leases.halt("1", "a test wants it")
+    host.settlement.round([], NOW_MS)
+    accept(store)
+    for _ in range(2):
+        host.settlement.round([], NOW_MS)
+    assert host.written == [sold.purchase_id]
+
+
 def test_a_store_that_goes_back_to_a_decision_that_was_met_already_is_halted(host: Host, store: Store) -> None:
     host.settlement._leases.halt("1", "a test wants it")
     accept(store)
