@@ -94,14 +94,18 @@ class Settlement:
         for reserve, (_, record), glance in zip(reserves, newest, glances, strict=True):
             if glance.decided > reserve.decided:
                 self._take_decision(reserve, glance)
-            elif reserve.halted_at is None:
+            elif reserve.halted_at is None or not (glance.halted or _is_gone(reserve, glance)):
                 self._judge(reserve, record, glance)
         return {(reserve.event_id, reserve.seed): glance for reserve, glance in zip(reserves, glances, strict=True)}
 
     def _judge(self, reserve: EventReserve, record: str, glance: Glance) -> None:
+        """Whether the store is the one that it was. Asked too where the mark is gone: put right, or gone back again."""
         if (why := _went_back(reserve, record, glance)) is not None:
             self._halt(reserve, why)
         elif glance.seed == reserve.seed:
+            if reserve.halted_at is not None:
+                reserve.go_on()
+                logger.warning("event {}: the store is as it was before the halt, the sale goes on", reserve.event_id)
             reserve.met(glance.token)
         else:
             self._holder.forget((reserve.event_id, reserve.seed))
@@ -119,10 +123,12 @@ class Settlement:
             self._holder.forget((reserve.event_id, reserve.seed))
 
     def _halt(self, reserve: EventReserve, why: str) -> None:
-        """Nothing is sold of the event, by anybody, until an operator decides."""
+        """Nothing is sold of the event, by anybody, until an operator decides or the store is put right."""
         promised = reserve.promised
-        self._holder.halt(reserve, self._leases.halt(reserve.event_id, why))
-        self._answered.forget(reserve.event_id, reserve.seed)
+        version = self._leases.halt(reserve.event_id, why, reserve.decided)
+        if version is None:
+            return  # an operator decided meanwhile: the next look takes that over
+        self._holder.halt(reserve, version)
         logger.critical(
             "event {} is halted: the store went back in time ({}); {} tickets are parked",
             reserve.event_id,
@@ -224,6 +230,11 @@ class Settlement:
                 self._holder.voids.pop(purchase_id, None)
         elif reply is not Outcome.NO_EVENT:
             self._halt(self._holder.reserve(*sale), f"it answered {reply}")
+
+
+def _is_gone(reserve: EventReserve, glance: Glance) -> bool:
+    """Whether the store does not know the sale because an operator took it so."""
+    return glance.seed != reserve.seed and 0 < glance.decided == reserve.decided
 
 
 def _went_back(reserve: EventReserve, record: str, glance: Glance) -> str | None:
