@@ -1,6 +1,7 @@
 """An operator's decisions on both backends: what the scripts do to the ticket, and how every process goes on after."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -387,6 +388,65 @@ def test_a_halted_process_goes_on_by_its_own_look_whatever_states_it_is_told(hos
     for _ in range(2):
         host.settlement.round([], NOW_MS)
     assert host.written == [sold.purchase_id]
+
+
+def test_while_the_store_is_halted_a_process_says_so_once_and_asks_for_nothing(
+    host: Host, store: Store, log: list[Any]
+) -> None:
+    host.sell(2)
+    host.settlement._leases.halt("1", "another process found it")
+    host.round()
+    held = everything(store)
+    for _ in range(3):
+        host.round()
+    assert everything(store) == held
+    assert [record["level"].name for record in log] == ["CRITICAL"]
+
+
+def test_a_halt_that_loses_its_mark_is_judged_anew_and_halted_once_more(host: Host, store: Store) -> None:
+    """The store went back a second time, to before the mark: nobody has decided anything."""
+    store.one("HSET", K.leases, host.holder.name, "older|" + lease_tickets(store, host))
+    host.round()
+    store.one("HDEL", K.info, "halted", "halted_why")
+    host.settlement.round([], NOW_MS)
+    assert (store.one("HGET", K.info, "halted"), host.sellable) == ("1", 0)
+
+
+def test_a_purchase_that_is_missing_is_still_missing_when_the_mark_is_lost(host: Host, store: Store) -> None:
+    bought = a_request(1)
+    [reply] = host.sale.buy(bought)
+    host.answered.saw("1", SEED, bought.purchase_id, reply.detail)
+    store.one("HDEL", K.purchases, bought.purchase_id)
+    host.round()
+    store.one("HDEL", K.info, "halted", "halted_why")
+    host.settlement.round([], NOW_MS)
+    assert store.one("HGET", K.info, "halted") == "1"
+
+
+def test_a_store_that_was_put_right_goes_on_without_a_decision(host: Host, store: Store) -> None:
+    sold, right = host.sell(2), store.one("HGET", K.leases, host.holder.name)
+    store.one("HSET", K.leases, host.holder.name, "older|" + right.partition("|")[2])
+    host.round()
+    assert store.one("HGET", K.info, "halted") == "1"
+    store.read(("HDEL", K.info, "halted", "halted_why"), ("HSET", K.leases, host.holder.name, right))
+    for _ in range(3):
+        host.settlement.round([], NOW_MS)
+    assert (store.one("HGET", K.info, "halted"), host.written) == (None, [sold.purchase_id])
+    sound(store)
+
+
+def test_a_halt_that_comes_after_the_decision_does_nothing(host: Host, store: Store) -> None:
+    leases = host.settlement._leases
+    version = leases.halt("1", "a test wants it", 0)
+    assert version == leases.halt("1", "again", 0)
+    accept(store)
+    held = everything(store)
+    assert leases.halt("1", "it comes late", 0) is None
+    assert everything(store) == held
+    host.settlement._halt(host.holder.reserve("1", SEED), "looked before the decision")
+    assert (everything(store), host.holder.reserve("1", SEED).halted_at) == (held, None)
+    assert leases.halt("1", "one who knows the decision", int(store.one("HGET", K.info, "accepted"))) is not None
+    assert store.one("HGET", K.info, "halted") == "1"
 
 
 def test_a_store_that_goes_back_to_a_decision_that_was_met_already_is_halted(host: Host, store: Store) -> None:
