@@ -32,7 +32,6 @@ PATIENCE = 8  # logical time after which a purchase that was sent can't sell any
 REFUSED = frozenset(
     {Outcome.SOLD_OUT, Outcome.NOT_ON_SALE, Outcome.BUYER_LIMIT, Outcome.BUYER_REQUIRED, Outcome.BAD_QUANTITY}
 )
-BUYERS_AT_ONCE = 2
 
 
 class Process:
@@ -40,10 +39,11 @@ class Process:
 
     def __init__(self, world: "World", host: Path, *, alone: bool = False) -> None:
         self.world, self.host = world, host
-        self.connected = alone or world.chance.random() < 0.8
+        self.connected = alone or world.chance.random() < world.profile.connected
         self.dead = False
         self.too_late_at = 0
         self.journals: list[TornJournal] = []
+        self.undurable: set[str] = set()  # void intents that are in memory only: the stated exception to invariant 5
         self.writing: dict[int, Callable[[], None]] = {}  # greenlet -> what its fsync would do
         versions, clock = Versions(), StoreClock()
         store = SimulatedStore(world.network, self, self.stop_here)
@@ -67,12 +67,20 @@ class Process:
             open_journal=lambda path: TornJournal(path, self),
         )
         self.keeper = Keeper(parts, host, ReserveSize(tickets=5, share_per_mille=400, low_water=world.low_water))
-        self.greenlets = [] if alone else [gevent.spawn(self.live)]
+        self.buyers: list[gevent.Greenlet[..., None]] = []
+        self.greenlets = [] if alone else [self.spawn(self.live)]
+        self.keeper._worker = next(iter(self.greenlets), None)  # so that it starts no other
 
     def stop_here(self) -> None:
-        self.world.gates.stop_here(self)
+        self.world.gates.stop_here(self, keeper=gevent.getcurrent() not in self.buyers)
         if self.dead:
             raise gevent.GreenletExit
+
+    def spawn(self, work: Callable[[], None]) -> "gevent.Greenlet[..., None]":
+        """What it raises is a violation."""
+        greenlet = gevent.spawn(work)
+        greenlet.link_exception(self.world.broke)
+        return greenlet
 
     def disk_fails(self) -> bool:
         return self.world.disk_fails()
@@ -91,12 +99,14 @@ class Process:
 
     def live(self) -> None:
         self.keeper._see_versions()
-        self.greenlets += [gevent.spawn(self.serve) for _ in range(BUYERS_AT_ONCE)]
+        self.buyers += [self.spawn(self.serve) for _ in range(self.world.profile.buyers)]
+        self.greenlets += self.buyers
         while True:
             self.stop_here()
             if self.keeper._slot is None:
                 self.take_slot()
             self.keeper._heirs_looked_s = -1e9 if self.world.chance.random() < 0.3 else 1e9
+            self.watch_voids()
             self.resize()
             try:
                 self.keeper._round()
@@ -106,13 +116,16 @@ class Process:
     def resize(self) -> None:
         """Leases grow and shrink more often than they would."""
         if self.keeper._slot is not None:
-            tickets = self.world.chance.choice([0, 3, 5, 8])
+            tickets = self.world.chance.choice(self.world.profile.sizes)
             self.keeper._settlement._size = ReserveSize(tickets, share_per_mille=600, low_water=self.world.low_water)
+
+    def take_over(self) -> None:
+        """A slot, and what its journal says."""
+        self.keeper._see_versions()
+        self.take_slot()
 
     def clear_up(self, rounds: int) -> str:
         """Settle and give back everything of this host; what is left after so many rounds, in words."""
-        self.keeper._see_versions()
-        self.take_slot()
         settlement, holder = self.keeper._settlement, self.keeper._holder
         for _ in range(rounds):
             settlement.round(self.events.read(list(self.world.event_ids)), now_ms())
@@ -133,6 +146,24 @@ class Process:
             self.keeper._take_slot()
         except JournalError:
             self.world.counts["no slot, the disk failed"] += 1
+
+    def watch_voids(self) -> None:
+        """What is void by now is known, whichever holder the keeper has."""
+        settlement = self.keeper._settlement
+        if "_carry_out_voids" not in vars(settlement):
+            carry_out = settlement._carry_out_voids
+            settlement._carry_out_voids = lambda: self.void(carry_out)  # type: ignore[method-assign]
+
+    def void(self, carry_out: Callable[[], None]) -> None:
+        """What was in memory before is void afterwards, whether the journal works or not."""
+        undurable = set(self.undurable)
+        carry_out()
+        self.undurable -= undurable
+
+    def is_amid_change(self) -> bool:
+        """Whether a lease of its is changing, or its journal failed: what a rule must hold over its death."""
+        holder = self.keeper._holder
+        return holder.poisoned or any(reserve.pending is not None for reserve in holder.events.values())
 
     def settled(self, event_id: str, written: list[str], outcomes: list[Any]) -> None:
         self.world.settled(outcomes)
@@ -174,18 +205,17 @@ class Process:
         try:
             reply = self.keeper.sell(SEED, request, in_doubt=in_doubt)
         except Unavailable:
+            if self.keeper._slot is None or self.keeper._holder.poisoned:
+                self.undurable.add(request.purchase_id)
             return "503", ""
         return ("provisional", "") if reply.outcome is Outcome.PROVISIONAL else ("503", "")
 
     def die(self, chance: random.Random) -> None:
         """As by SIGKILL and a power cut: what was not synced may be lost, and no `finally` has any effect."""
         self.dead = True
-        if self.keeper._slot is None:  # what it had to void was in memory only
-            self.world.lost_with_a_poisoned_journal(self)
         for journal in self.journals:
             journal.remember()
-            if journal.poisoned:
-                self.world.lost_with_a_poisoned_journal(self)
+        self.world.exempt |= self.undurable
         writing = list(self.writing.values())
         self.world.gates.forget(self)
         gevent.killall(self.greenlets, block=True)
