@@ -214,9 +214,9 @@ def a_count_that_was_read_is_sold(world: World) -> Iterator[None]:
 
 
 # The seed that finds each soonest. A change of the simulation makes it another world, which may need other seeds:
-# `python -m tests.machine.outage 60 0 RULE` lists them. Two rules are too rare for so few runs, and test_outage_holes.py tells
-# their stories by hand: a_count_that_was_read_is_sold (H9; 1 of 60 seeds), and poisoned_ids_are_not_voided, where a
-# process must die between its voids and the truncation, on a disk that kept the line.
+# `python -m tests.machine.outage 60 0 RULE` lists them. Two rules are too rare for so few runs, and their stories are
+# told by hand in test_outage_holes.py: a_count_that_was_read_is_sold (H9; 1 of 60 seeds), and
+# poisoned_ids_are_not_voided, where a process must die between its voids and the truncation.
 FOUND_BY = {
     lease_without_compare_and_set: 6,
     settle_without_looking_up: 0,
