@@ -16,10 +16,11 @@ from ticketing.errors import StoreError, Unavailable
 from ticketing.model import Outcome, PurchaseRequest, SaleReply
 from ticketing.outage import slots
 from ticketing.outage.breaker import Breaker
-from ticketing.outage.journal import FORMAT_LINE, JournalError
+from ticketing.outage.journal import FORMAT_LINE, JournalError, parse
 from ticketing.outage.keeper import Keeper, KeeperParts, now_ms
 from ticketing.outage.lookback import Answered
 from ticketing.outage.reserve import ReserveSize
+from ticketing.store import keys
 from ticketing.store.connection import StoreClock
 from ticketing.store.events import EventStore
 from ticketing.store.leases import LeaseStore
@@ -138,8 +139,18 @@ class Process:
         """Those of the host's other slots that hold more than their format."""
         mine = self.keeper._slot
         assert mine is not None
-        others = [path for path in slots.journals(self.host) if path != mine.journal_path]
+        others = [
+            path for path in slots.journals(self.host) if path != mine.journal_path and not self.is_an_operators(path)
+        ]
         return [path.name for path in others if path.stat().st_size > len(FORMAT_LINE)]
+
+    def is_an_operators(self, path: Path) -> bool:
+        """A failed disk kept the line of a purchase without a key that was told 503 and voided: its heir parks it."""
+        purchases = [
+            entry.request for entry in parse(path.read_bytes())[1].purchases.values() if not entry.request.keyed
+        ]
+        held = [self.world.store.one("HGET", keys.of_event(p.event_id).purchases, p.purchase_id) for p in purchases]
+        return any(record is not None and record.startswith("-") for record in held)
 
     def take_slot(self) -> None:
         try:
