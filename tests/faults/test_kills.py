@@ -83,7 +83,7 @@ def test_a_killed_store_comes_back_with_every_answered_purchase(service: Service
         (server,) = [process for process in service.find("-server") if "python" not in process.name()]
         server.kill()
         buy_on(buyers)
-    assert buyers.told.unavailable > 0, "nobody noticed that the store was killed"
+    assert buyers.told.provisional > 0, "nobody noticed that the store was killed"
     check(service, buyers)
 
 
