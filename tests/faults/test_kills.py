@@ -46,8 +46,9 @@ def check(service: Service, buyers: Buyers) -> None:
     buyers.stop()
     store = service.store()
     try:
-        # A purchase that was answered 503 without a key is voided in the end, not at once.
-        wait_until(lambda: not untold(buyers.told, records(store, list(POOLS))), 10, "what nobody was told is voided")
+        # A purchase that was answered 503 without a key is voided in the end, a provisional one settled, not at once.
+        wait_until(lambda: not untold(buyers.told, records(store, list(POOLS))), 20, "what nobody was told is voided")
+        wait_until(lambda: buyers.told.purchases.keys() <= records(store, list(POOLS)).keys(), 20, "all is settled")
         found = records(store, list(POOLS))
     finally:
         store.close()
