@@ -4,6 +4,7 @@ What must stay true: each helper leaves an audit without findings, so that no te
 """
 
 from itertools import count
+from typing import cast
 
 from tests.sales import LATER_MS, SEED, Account, Sale, account
 from ticketing.model import PurchaseRequest
@@ -11,6 +12,8 @@ from ticketing.sale.audit import audit
 from ticketing.store import keys
 from ticketing.store.connection import Store
 from ticketing.store.leases import (
+    Glance,
+    GlanceAsk,
     JournalledPurchase,
     LeaseChange,
     LeaseReply,
@@ -78,3 +81,10 @@ class Leasing:
 def journalled(request: PurchaseRequest, sold_at_ms: int = SOLD_AT_MS) -> JournalledPurchase:
     """The entry of a purchase that was sold from the reserve."""
     return JournalledPurchase(request, SEED, sold_at_ms)
+
+
+def glances(leases: LeaseStore, *asks: GlanceAsk) -> list[Glance]:
+    """How events stand that nothing is wrong with."""
+    found = leases.glance(asks)
+    assert all(isinstance(glance, Glance) for glance in found)
+    return cast(list[Glance], found)

@@ -351,7 +351,7 @@ def test_a_process_that_takes_the_journal_after_the_decision_goes_on_too(host: H
 def test_a_decision_between_the_look_and_the_change_halts_nothing(host: Host, store: Store) -> None:
     sold = host.sell(2)
     reserve = host.holder.reserve("1", SEED)
-    host.settlement._look()
+    host.settlement._look(host.settlement._due())
     assert reserve.next_settle() is not None
     host.settlement._leases.halt("1", "a test wants it")
     accept(store)
@@ -369,7 +369,7 @@ def test_a_first_lease_that_comes_after_the_decision_is_no_surprise(store: Store
     host = Host(store, tmp_path / "slot-0.journal")
     host.holder.learn(host.sale.events.read(["1"]))
     reserve = host.holder.reserve("1", SEED)
-    late = reserve.next_lease(host.settlement._look()["1", SEED], SIZE, NOW_MS)
+    late = reserve.next_lease(host.settlement._look(host.settlement._due())["1", SEED], SIZE, NOW_MS)
     assert late is not None
     assert host.holder.journal_changes([reserve]) == [reserve]
     host.settlement._leases.halt("1", "a test wants it")

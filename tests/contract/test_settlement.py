@@ -7,11 +7,12 @@ from pathlib import Path
 import gevent
 import pytest
 
-from tests.leases import HOST, K
+from tests.leases import HOST, K, glances
 from tests.sales import LATER_MS, SEED, Sale, a_request, account, everything
 from ticketing.errors import StoreRefused, Unavailable
 from ticketing.model import Outcome, PurchaseRequest
 from ticketing.outage import journal as journal_module
+from ticketing.outage import settlement as settlement_module
 from ticketing.outage.breaker import Breaker
 from ticketing.outage.holder import Holder
 from ticketing.outage.journal import Journal
@@ -129,13 +130,13 @@ def test_everything_is_given_back_and_the_journal_says_so(host: Host, store: Sto
 def test_h9_an_heir_sells_no_count_that_it_read_when_a_late_give_back_lands(host: Host, store: Store) -> None:
     """The dead process was giving back all; its command comes after the heir looked at the lease."""
     reserve = host.holder.reserve("1", SEED)
-    [glance] = host.settlement._leases.glance([_ask(host)])
+    [glance] = glances(host.settlement._leases, _ask(host))
     late = reserve.next_lease(glance, ReserveSize(0, 100), NOW_MS)
     assert late is not None
     host.holder.journal_changes([reserve])
     heir = host.die()
     assert heir.sellable == 0
-    heir.settlement._look()
+    heir.settlement._look(heir.settlement._due())
     assert heir.sellable == 0
     heir.settlement._leases.lease([late])
     heir.round()
@@ -278,6 +279,35 @@ def test_an_event_that_was_replaced_by_right_is_forgotten_and_not_halted(host: H
     assert store.one("HGET", K.info, "halted") is None
     assert (list(host.holder.events), host.holder.voids) == ([("1", "seed-2")], {})
     assert host.holder.reserve("1", "seed-2").sellable == 10
+
+
+def test_of_many_events_each_is_looked_at_in_four_rounds_and_one_that_owes_something_in_each(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settlement_module, "LOOK_AT_ALL", 3)
+    event_ids = [str(number) for number in range(1, 9)]
+    for event_id in event_ids[1:]:
+        host.sale.open(1_000, event_id=event_id)
+    host.settlement.give_back(NOW_MS)
+    host.settlement.round(host.sale.events.read(event_ids), NOW_MS)
+    while not host.settlement.give_back(NOW_MS):
+        pass
+    host.settlement.give_back(NOW_MS)  # nothing was left to do in this one: all of them rest
+    looked = [[reserve.event_id for reserve in host.settlement._due()] for _ in range(4)]
+    assert sorted(event_id for turn in looked for event_id in turn) == event_ids
+    host.holder.reserve("5", SEED).in_flight["5.a"] = 1
+    assert all("5" in [reserve.event_id for reserve in host.settlement._due()] for _ in range(4))
+
+
+@pytest.mark.parametrize("key", [K.tickets, K.leases, K.info, K.purchases])
+def test_an_event_whose_keys_are_damaged_keeps_no_other_from_being_looked_at(
+    host: Host, store: Store, key: str
+) -> None:
+    host.sale.open(1_000, event_id="2")
+    store.one("DEL", key)
+    store.one("SET", key, "not what should be here")
+    host.settlement.round(host.sale.events.read(["2"]), NOW_MS)
+    assert host.holder.reserve("2", SEED).sellable == 10
 
 
 def test_one_event_that_fails_keeps_no_other_from_being_settled(host: Host, store: Store) -> None:

@@ -15,6 +15,7 @@ from unittest.mock import patch
 import pytest
 
 from tests.contract.test_settlement import NOW_MS, Host
+from tests.leases import glances
 from tests.machine.outage import process, rules
 from tests.machine.outage.machinery import mutated
 from tests.sales import SEED, Sale, a_request, account
@@ -87,7 +88,7 @@ def reserve_of(host: Host) -> EventReserve:
 
 def lease_change(host: Host, size: ReserveSize) -> LeaseChange:
     """The next command to the lease, journalled as it must be before it is sent."""
-    [glance] = host.settlement._leases.glance([GlanceAsk("1", host.holder.name, "")])
+    [glance] = glances(host.settlement._leases, GlanceAsk("1", host.holder.name, ""))
     change = reserve_of(host).next_lease(glance, size, NOW_MS)
     assert change is not None
     host.holder.journal_changes([reserve_of(host)])
@@ -292,7 +293,7 @@ def an_heir_reads_a_count(host: Host) -> list[Settled]:
     """The dead gave all back, which comes late. What became of that which the heir sold until then."""
     late = lease_change(host, NOTHING)
     heir = host.die()
-    heir.settlement._look()
+    heir.settlement._look(heir.settlement._due())
     with contextlib.suppress(Unavailable):
         heir.sell(2)
     arrives(heir, late)

@@ -90,6 +90,10 @@ class Holder:
             self.events[sale] = EventReserve(event_id, seed, self.name, self._nonce)
         return self.events[sale]
 
+    def version_of(self, sale: Sale) -> int:
+        """The highest that this process has seen of a sale."""
+        return self._versions.seen(*sale)
+
     def sell(self, seed: str, request: PurchaseRequest, now_ms: int) -> SaleReply:
         """Sell from the reserve: PROVISIONAL (detail: sold_at_ms) once it is on disk.
 

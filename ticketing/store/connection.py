@@ -132,6 +132,15 @@ class Store:
                 raise translate(reply) from reply
         return replies
 
+    def read_each(self, *commands: Command) -> list[Any]:
+        """Like exchange; an error reply is in its place as a ScriptFailed. Raises StoreRefused where one is refused."""
+        replies = self.exchange(commands)
+        errors = {at: translate(reply) for at, reply in enumerate(replies) if isinstance(reply, redis.RedisError)}
+        for error in errors.values():
+            if isinstance(error, StoreRefused):
+                raise error
+        return [errors.get(at, reply) for at, reply in enumerate(replies)]
+
     def one(self, *command: str | int | bytes) -> Any:
         """The reply to one command. Raises StoreError."""
         return self.read(command)[0]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from ticketing.errors import StoreError
+from ticketing.errors import ScriptFailed, StoreError
 from ticketing.model import Outcome, PurchaseRequest
 from ticketing.store import keys, scripts
 from ticketing.store.connection import Store
@@ -117,8 +117,8 @@ class LeaseStore:
         """The same for journalled purchases; their outcomes are in the reply, in their order."""
         return self._run([self._settle_call(change) for change in changes], changes)
 
-    def glance(self, asks: Sequence[GlanceAsk]) -> list[Glance]:
-        """How the events stand, in one round trip. Raises StoreError."""
+    def glance(self, asks: Sequence[GlanceAsk]) -> list[Glance | ScriptFailed]:
+        """How the events stand, in one round trip, or what is wrong with the keys of one. Raises StoreError."""
         commands: list[tuple[str | int | bytes, ...]] = []
         for ask in asks:
             k = keys.of_event(ask.event_id)
@@ -129,8 +129,8 @@ class LeaseStore:
                 ("HGET", k.leases, ask.holder),
                 ("HGET", k.purchases, ask.purchase_id),
             )
-        replies = self._store.read(*commands) if commands else []
-        return [_glance(*replies[at : at + 5]) for at in range(0, len(replies), 5)]
+        replies = self._store.read_each(*commands) if commands else []
+        return [_glance(replies[at : at + 5]) for at in range(0, len(replies), 5)]
 
     def halt(self, event_id: str, why: str, decided: int | None = None) -> int | None:
         """Nothing of the event is sold until an operator decides; the version since when. Raises StoreError.
@@ -174,11 +174,18 @@ class LeaseStore:
         return LeaseReply(reply[0] == "moved_on", reply[2], int(reply[3]), outcomes)
 
 
-def _glance(pool: int, holders: int, info: Sequence[str | None], lease: str | None, record: str | None) -> Glance:
+def _glance(replies: Sequence[Any]) -> Glance | ScriptFailed:
+    for reply in replies:
+        if isinstance(reply, ScriptFailed):
+            return reply
+    pool, holders, info, lease, record = replies
     seed, paused, opens, closes, accepted, halted = info
     token = (lease or "").partition("|")[0]
-    decided = max(int(accepted or 0), decided_at(token))
-    times = (int(opens) if opens else None, int(closes) if closes else None)
+    try:
+        decided = max(int(accepted or 0), decided_at(token))
+        times = (int(opens) if opens else None, int(closes) if closes else None)
+    except ValueError as error:
+        return ScriptFailed(f"its info is damaged: {error}")
     return Glance(seed, pool, holders, paused == "1", *times, token, record, decided, halted == "1")
 
 
