@@ -15,7 +15,8 @@ from seeds.progress import watcher
 from seeds.seeding import Seeder, Summary
 from ticketing.config import Settings, load
 from ticketing.errors import SettingsError, StoreError
-from ticketing.store.connection import Store, open_store
+from ticketing.store.connection import Store
+from ticketing.store.opening import store_of
 
 DESCRIPTION = """Puts events and their tickets on sale.
 
@@ -48,12 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(settings: Settings, given: argparse.Namespace, plans: Sequence[Plan]) -> int:
-    store = open_store(
-        settings.store_url,
-        timeout_s=settings.store_timeout_s,
-        connect_timeout_s=settings.store_connect_timeout_s,
-        connections=1,
-    )
+    store = store_of(settings, connections=1)
     try:
         store.ping()
         summary = _seed(store, given, plans)

@@ -8,7 +8,6 @@ if __name__ == "__main__":
 import argparse
 import sys
 from collections.abc import Callable, Sequence
-from functools import partial
 
 from rich.console import Console
 from rich.table import Table
@@ -88,13 +87,11 @@ def _sweep(_: argparse.Namespace) -> int:
 def _audit(options: argparse.Namespace) -> int:
     from ticketing.receipts.files import ReceiptFiles
     from ticketing.sale.audit import audit, render
-    from ticketing.store.connection import open_store
+    from ticketing.store.opening import store_of
 
     settings = config.load()
-    connect_timeout_s = settings.store_connect_timeout_s
-    open_with = partial(open_store, settings.store_url, connect_timeout_s=connect_timeout_s, connections=2)
-    open_with(timeout_s=settings.store_timeout_s).ping()  # says soon if nobody answers
-    store = open_with(timeout_s=AUDIT_TIMEOUT_S)
+    store_of(settings, connections=1).ping()  # says soon if nobody answers
+    store = store_of(settings, connections=2, timeout_s=AUDIT_TIMEOUT_S)
     report = audit(store, stored=ReceiptFiles(settings.receipts_dir).has if options.receipts else None)
     Console().print(render(report))
     for sentence in report.sentences():

@@ -33,11 +33,12 @@ from ticketing.sale.identity import Identity
 from ticketing.sale.sold_out import SoldOutMemory
 from ticketing.sale.till import Till
 from ticketing.store import durability
-from ticketing.store.connection import GuardedStore, Store, StoreClock, open_store
+from ticketing.store.connection import GuardedStore, Store, StoreClock
 from ticketing.store.events import EventStore
 from ticketing.store.leases import LeaseStore, Settled
+from ticketing.store.opening import queue_client_of, store_of
 from ticketing.store.outbox import OutboxStore
-from ticketing.store.queue import QueueClient, ReceiptQueue, open_client
+from ticketing.store.queue import QueueClient, ReceiptQueue
 from ticketing.store.sale import SaleStore, Versions
 from ticketing.telemetry.metrics import Exposition, SaleMetrics
 from ticketing.telemetry.summary import Summary
@@ -187,17 +188,8 @@ def create_app(
 
     Connects to nothing. `offload` runs what would keep a gevent hub waiting.
     """
-    store = store or open_store(
-        settings.store_url,
-        timeout_s=settings.store_timeout_s,
-        connect_timeout_s=settings.store_connect_timeout_s,
-        connections=settings.store_connections,
-    )
-    queue_client = queue_client or open_client(
-        settings.resolved_queue_url,
-        timeout_s=settings.store_timeout_s,
-        connect_timeout_s=settings.store_connect_timeout_s,
-    )
+    store = store or store_of(settings, connections=settings.store_connections)
+    queue_client = queue_client or queue_client_of(settings)
     service = Service(settings, store, queue_client, offload)
     app = Flask("ticketing", static_folder="api/static", root_path=str(Path(__file__).parent))
     app.config.update(MAX_CONTENT_LENGTH=bodies.BODY_MAX_BYTES + 1, PROVIDE_AUTOMATIC_OPTIONS=False)

@@ -14,7 +14,7 @@ def main() -> int:
     """0 when a signal ended it, 2 where it could not start."""
     try:
         settings = config.load()
-        queue_url = settings.resolved_queue_url
+        settings.resolved_queue_url  # noqa: B018 - says here what is missing
     except SettingsError as error:
         print(error, file=sys.stderr)
         return 2
@@ -24,14 +24,12 @@ def main() -> int:
     metrics_dir.mkdir(parents=True, exist_ok=True)
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(metrics_dir)  # read when prometheus_client is first imported
 
-    from ticketing.store.queue import open_client, run_worker
+    from ticketing.store.opening import queue_client_of
+    from ticketing.store.queue import run_worker
     from workers import jobs
 
     jobs.warm_up()
-    client = open_client(
-        queue_url, timeout_s=settings.store_timeout_s, connect_timeout_s=settings.store_connect_timeout_s
-    )
-    run_worker(client, f"receipts-{os.getpid()}-{secrets.token_hex(4)}")
+    run_worker(queue_client_of(settings), f"receipts-{os.getpid()}-{secrets.token_hex(4)}")
     return 0
 
 

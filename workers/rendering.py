@@ -15,8 +15,8 @@ from ticketing.errors import StoreError, UnknownEvent
 from ticketing.model import Event
 from ticketing.receipts.files import ReceiptFiles
 from ticketing.receipts.seal import Sealer
-from ticketing.store.connection import open_store
 from ticketing.store.events import EventStore
+from ticketing.store.opening import store_of
 from ticketing.store.outbox import DueReceipt, OutboxStore
 from ticketing.store.queue import JobTimeout
 from ticketing.store.sale import Versions
@@ -126,12 +126,7 @@ class Rendering:
 
 def build(settings: Settings) -> Rendering:
     """The rendering of these settings. Connects with the first job."""
-    store = open_store(
-        settings.store_url,
-        timeout_s=settings.store_timeout_s,
-        connect_timeout_s=settings.store_connect_timeout_s,
-        connections=2,
-    )
+    store = store_of(settings, connections=2)
     metrics = ReceiptMetrics(CollectorRegistry())
     return Rendering(
         EventStore(store, Versions()),

@@ -18,10 +18,11 @@ from ticketing.outage.heirs import HeirParts, Inheritance
 from ticketing.outage.journal import Journal
 from ticketing.outage.settlement import OnVoided
 from ticketing.outage.words import Said, counted
-from ticketing.store.connection import Store, StoreClock, open_store
+from ticketing.store.connection import Store, StoreClock
 from ticketing.store.decisions import DecisionStore
 from ticketing.store.events import EventStore
 from ticketing.store.leases import LeaseStore, Settled
+from ticketing.store.opening import store_of
 from ticketing.store.sale import SaleStore, Versions
 
 WIDTH_MOST = 100  # characters a line; the window's, where it is narrower
@@ -173,11 +174,6 @@ def _store_or_why(settings: Settings) -> tuple[DecisionStore | None, str]:
 
 def _open(settings: Settings) -> Store:
     """A store that answered. Raises StoreError, SettingsError."""
-    store = open_store(
-        settings.store_url,
-        timeout_s=settings.store_timeout_s,
-        connect_timeout_s=settings.store_connect_timeout_s,
-        connections=1,
-    )
+    store = store_of(settings, connections=1)
     store.ping()
     return store

@@ -11,10 +11,10 @@ from loguru import logger
 
 from ticketing.config import Settings
 from ticketing.errors import StoreError
-from ticketing.store.connection import open_store
 from ticketing.store.events import EventStore
+from ticketing.store.opening import queue_client_of, store_of
 from ticketing.store.outbox import OutboxStore, Overdue
-from ticketing.store.queue import ReceiptQueue, open_client
+from ticketing.store.queue import ReceiptQueue
 from ticketing.store.sale import Versions
 from ticketing.telemetry import logs
 
@@ -81,11 +81,8 @@ class Sweeper:
 def build(settings: Settings) -> Sweeper:
     """The sweeper of these settings, logging as `sweeper`. Connects when it first sweeps."""
     logs.set_up("sweeper", settings.log_level, settings.log_format)
-    timeouts = {"timeout_s": settings.store_timeout_s, "connect_timeout_s": settings.store_connect_timeout_s}
-    store = open_store(settings.store_url, connections=2, **timeouts)
-    queue = ReceiptQueue(
-        open_client(settings.resolved_queue_url, **timeouts), job_timeout_s=settings.receipt_job_timeout_s
-    )
+    store = store_of(settings, connections=2)
+    queue = ReceiptQueue(queue_client_of(settings), job_timeout_s=settings.receipt_job_timeout_s)
     outbox = OutboxStore(store, tries=settings.receipt_tries, retry_base_ms=settings.receipt_retry_base_ms)
     return Sweeper(
         EventStore(store, Versions()),
