@@ -59,8 +59,8 @@ class _Link:
                 else:
                     with contextlib.suppress(OSError):
                         self._client.sendall(data)
+        self.close()  # the server has hung up: nothing can be delivered any more
         self.has_ended = True
-        self.close_client()
 
     def kept(self) -> int:
         return sum(map(len, self._kept))

@@ -127,7 +127,7 @@ class _Client:
         name = f"{self._number}-{self._wishes}"
         buyer_id = f"person {chance.randrange(PERSONS)} of {self._number}" if shop.limited else f"buyer {name}"
         key = f"key {name} of a chaotic sale" if self._number % 2 else None
-        return Wish(shop.event_id, chance.randint(1, 4), buyer_id, key)
+        return Wish(name, shop.event_id, chance.randint(1, 4), buyer_id, key)
 
     def _buy(self, wish: Wish) -> None:
         tried = self._clients.ask(wish, self._home)

@@ -36,6 +36,7 @@ OPEN = frozenset({Told.BROKEN, Told.LATE})
 class Wish:
     """One purchase that somebody wants. `buyer_id` belongs to this wish alone, except at an event with a limit."""
 
+    name: str
     event_id: str
     quantity: int
     buyer_id: str
