@@ -115,6 +115,10 @@ class History:
         """How many provisional answers were given in a time."""
         return sum(one.told is Told.PROVISIONAL and began_s <= one.answered_s <= ended_s for one in self._at(host))
 
+    def misled(self) -> set[str]:
+        """Ids that were sold from a reserve a second time, with other content, which an operator will find parked."""
+        return {one.purchase_id for one in self.tries if one.other_content and one.told is Told.PROVISIONAL}
+
     def counts(self) -> Counter[str]:
         """How often each answer was given."""
         return Counter(str(one.told) for one in self.tries)

@@ -6,7 +6,7 @@ prove anything fails as well.
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -33,6 +33,7 @@ CALM_S = 120.0
 RECEIPTS_S = 300.0
 HEIRS_S = 60.0
 CALM_REPEATS = 30
+ALARMS_SHOWN = 5
 ADOPTED = "settling what a process that ended left in"
 SETTLED_A_SECOND, UNCLEAR_A_SECOND = 1_000 / 300, 100 / 300  # what a run must have met, a second of it
 
@@ -96,7 +97,7 @@ class Run:
     def _judge(self, history: History, clients: Clients, faults: Faults, meter: "Meter") -> Verdict:
         self._note(*faults.failed, *clients.lost_sight)
         self._problems += [Problem("never got an answer that counts", wish) for wish in clients.unanswered]
-        self._attempt(lambda: self._world.wait_until_calm(CALM_S))
+        self._attempt(lambda: self._world.wait_until_calm(history.misled(), CALM_S))
         self._attempt(self._wait_for_heirs)
         say("calm")
         self._use_keys_again(history, clients)
@@ -104,7 +105,7 @@ class Run:
         books = self._check_before_the_end(history)
         self._attempt(self._world.stop_hosts)
         say("stopped")
-        self._check_after_the_end(books)
+        self._check_after_the_end(books, history.misled())
         return self._verdict(history, faults, books, meter)
 
     def _check_before_the_end(self, history: History) -> Books:
@@ -118,7 +119,7 @@ class Run:
         self._attempt(self._world.hosts[0].service.audit)
         return books
 
-    def _check_after_the_end(self, before: Books) -> None:
+    def _check_after_the_end(self, before: Books, parked: Set[str]) -> None:
         """A clean stop gave back every lease, left nothing in a journal, and changed no purchase."""
         after = self._books()
         self._problems += after.problems
@@ -131,11 +132,15 @@ class Run:
         for host in self._world.hosts:
             for name, content in host.journals().items():
                 sellable = {sale: count for sale, count in content.sellable.items() if count}
+                if not parked.isdisjoint(content.purchases):
+                    continue
                 if content.purchases or content.voids or sellable:
                     self._note(
                         f"host {host.number}: {name} holds {len(content.purchases)} purchases, "
                         f"{len(content.voids)} voids, sellable {sellable} after a clean stop"
                     )
+            if (alarms := host.alarms()) and not parked:
+                self._note(f"host {host.number} raised {len(alarms)} alarms:\n" + "\n".join(alarms[:ALARMS_SHOWN]))
 
     def _verdict(self, history: History, faults: Faults, books: Books, meter: "Meter") -> Verdict:
         tries = history.by_wish()
