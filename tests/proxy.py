@@ -68,7 +68,7 @@ class _Link:
     def deliver(self) -> None:
         with self._sending, contextlib.suppress(OSError):
             is_late = bool(self._kept) and self._client_has_gone
-            self._proxy.delivered_late += len(self._kept) if is_late else 0
+            self._proxy.delivered_late += b"".join(self._kept).count(b"EVALSHA") if is_late else 0
             while self._kept:
                 self._server.sendall(self._kept.pop(0))
             if is_late:
@@ -94,7 +94,7 @@ class Proxy:
         self.delay_s = 0.0  # of each reply
         self.loses_share = 0.0  # of the commands, each with its connection
         self.swallowed = 0  # bytes
-        self.delivered_late = 0  # commands (what a client sent at once) whose client had gone
+        self.delivered_late = 0  # scripts whose client had gone
         self._luck = random.Random(target_port)
         self._links: list[_Link] = []
         self._listener = socket.create_server((HOST, 0))

@@ -18,6 +18,7 @@ from tests.chaos.hosts import ChaosHost, World
 from tests.chaos.schedule import Fault, Kind
 from tests.servers import POLL_S
 
+SELLS_DEADLINE_S = 6.0
 IN_FLIGHT_DEADLINE_S = 3.0
 IN_FLIGHT_LEAST = 2
 RUSH_EVERY_S = 0.25
@@ -89,22 +90,27 @@ class Faults:
             self.failed.append(f"{fault}: {error!r}")
 
     def _struck(self, fault: Fault) -> Struck:
+        if fault.kind in OF_COMMANDS and fault.host is not None:
+            host = fault.host
+            self._rush_until(lambda: self._history.sells_from_the_store(host), SELLS_DEADLINE_S)
         doing, note = self._prepare(fault)
-        self._wait_for_purchases(fault.host)
+        self._rush_until(lambda: self._history.in_flight(fault.host) >= IN_FLIGHT_LEAST, IN_FLIGHT_DEADLINE_S)
         began_s = self._history.now_s()
         done = doing is not None
         if doing is not None:
             try:
                 with doing():
+                    self._clients.rush()
                     self._done.wait(fault.lasts_s)
             except psutil.NoSuchProcess:  # it had ended by itself, as receipt workers do without Redis
                 done = False
         return Struck(fault, began_s, self._history.now_s(), done, note)
 
-    def _wait_for_purchases(self, host: int | None) -> None:
-        until_s = self._history.now_s() + IN_FLIGHT_DEADLINE_S
+    def _rush_until(self, condition: Callable[[], bool], deadline_s: float) -> None:
+        """Buyers hurry until the condition is true, or there is no more time for it."""
+        until_s = self._history.now_s() + deadline_s
         rush_s = 0.0
-        while self._history.in_flight(host) < IN_FLIGHT_LEAST and (now_s := self._history.now_s()) < until_s:
+        while not condition() and (now_s := self._history.now_s()) < until_s:
             if now_s >= rush_s:
                 self._clients.rush()
                 rush_s = now_s + RUSH_EVERY_S
@@ -210,6 +216,8 @@ def _one_at_a_time(fault: Fault) -> tuple[Kind | None, int | None]:
     return (Kind.REFUSE if fault.kind is Kind.ISOLATE else fault.kind), fault.host
 
 
+# What these do means something only to who asks the store, and is not in an outage already.
+OF_COMMANDS = frozenset({Kind.LATE, Kind.SWALLOW, Kind.LOSE, Kind.DELAY})
 KILLED: dict[Kind, Callable[[ChaosHost], list[psutil.Process]]] = {
     Kind.KILL_WEB: ChaosHost.web_workers,
     Kind.KILL_MASTER: ChaosHost.masters,

@@ -29,6 +29,7 @@ class Told(StrEnum):
 
 BOUGHT = frozenset({Told.SOLD, Told.REPLAYED, Told.PROVISIONAL})
 COUNTS = BOUGHT | {Told.REFUSED}
+A_MOMENT_S = 0.3
 OPEN = frozenset({Told.BROKEN, Told.LATE})
 
 
@@ -80,6 +81,7 @@ class History:
         self._began_s = time.monotonic()
         self._lock = threading.Lock()
         self._in_flight = [0] * hosts
+        self._last_sold_s = [0.0] * hosts
 
     def now_s(self) -> float:
         """Seconds since the run began."""
@@ -95,10 +97,16 @@ class History:
         with self._lock:
             self._in_flight[tried.host] -= 1
             self.tries.append(tried)
+            if tried.told in {Told.SOLD, Told.REPLAYED}:
+                self._last_sold_s[tried.host] = tried.answered_s
 
     def in_flight(self, host: int | None) -> int:
         """Purchases that were asked for and not answered, at one host or at all, now."""
         return sum(self._in_flight) if host is None else self._in_flight[host]
+
+    def sells_from_the_store(self, host: int) -> bool:
+        """Whether a host has told somebody of tickets a moment ago."""
+        return self.now_s() - self._last_sold_s[host] < A_MOMENT_S
 
     def by_wish(self) -> dict[Wish, list[Try]]:
         """The tries of each wish, in the sequence of their answers."""

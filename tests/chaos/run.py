@@ -153,7 +153,7 @@ class Run:
             "",
             f"answers: {dict(history.counts())}",
             f"wishes: {len(tries):,}, purchases: {len(books.purchases):,}, settled: {settled:,}",
-            f"late commands: {late}, tombstones: {books.tombstones}, adoptions: {adopted}",
+            f"late scripts: {late}, tombstones: {books.tombstones}, adoptions: {adopted}",
             f"events (issued, sold, pool, leased): {books.standing}",
             f"metrics, as far as seen: {meter.shown()}",
         ]
@@ -174,7 +174,7 @@ class Run:
         if settled < settled_least:
             said.append(f"too little: {settled} provisional purchases were settled, {settled_least} are needed")
         if unclear < unclear_least:
-            said.append(f"too little: {unclear} late commands, voids and adoptions, {unclear_least} are needed")
+            said.append(f"too little: {unclear} late scripts, voids and adoptions, {unclear_least} are needed")
         answers = {one.told for tried in tries.values() for one in tried}
         needed = {Told.SOLD, Told.REPLAYED, Told.REFUSED, Told.UNAVAILABLE}
         return said + [f"too little: nobody was ever told `{told}`" for told in sorted(needed - answers)]

@@ -39,14 +39,15 @@ LASTS_S = {
     Kind.KILL_RECEIPTS: (0.5, 0.5),
     Kind.CUT: (0.1, 0.1),
     Kind.DELAY: (0.3, 3.0),
-    Kind.LATE: (0.1, 2.5),
+    Kind.LATE: (0.1, 1.3),
     Kind.SWALLOW: (0.2, 2.5),
     Kind.REFUSE: (0.3, 2.5),
     Kind.LOSE: (0.5, 3.0),
     Kind.ISOLATE: (2.0, 6.0),
 }
-SPARE = 1.3
+SPARE = 1.15
 FIRST_S = 1.0
+WAVE_S, STORM = 40.0, 0.65  # faults come in waves: who had many outages soon after each other trusts the store late
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +69,12 @@ def least_times(seconds: float) -> int:
 def plan(seed: int, seconds: float) -> list[Fault]:
     """Every fault of a run, the first one first."""
     chance = random.Random(seed)
-    times = math.ceil(SPARE * least_times(seconds)) + 1
+    times = max(least_times(seconds) + 1, math.ceil(SPARE * least_times(seconds)))
     struck = [(kind, number) for kind in Kind for number in range(times)]
     chance.shuffle(struck)
-    gap_s = (seconds - FIRST_S) / len(struck)
     return [
         Fault(
-            at_s=FIRST_S + gap_s * (place + chance.random()),
+            at_s=_moment((place + chance.random()) / len(struck), seconds),
             kind=kind,
             host=None if kind in OF_THE_SERVER else number % HOSTS,
             lasts_s=chance.uniform(*LASTS_S[kind]),
@@ -82,3 +82,11 @@ def plan(seed: int, seconds: float) -> list[Fault]:
         )
         for place, (kind, number) in enumerate(struck)
     ]
+
+
+def _moment(share: float, seconds: float) -> float:
+    """When the fault strikes that has this share (0 to 1) of all faults before it."""
+    waves = max(1, round(seconds / WAVE_S))
+    wave_s = (seconds - FIRST_S) / waves
+    into, wave = math.modf(share * waves)
+    return FIRST_S + wave_s * (wave + into * (STORM if waves > 1 else 1.0))
