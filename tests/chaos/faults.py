@@ -19,7 +19,7 @@ from tests.chaos.schedule import Fault, Kind
 from tests.servers import POLL_S
 
 SELLS_DEADLINE_S = 6.0
-IN_FLIGHT_DEADLINE_S = 3.0
+IN_FLIGHT_DEADLINE_S = 8.0
 IN_FLIGHT_LEAST = 2
 RUSH_EVERY_S = 0.25
 FOUND_DEADLINE_S = 10.0

@@ -45,7 +45,7 @@ LASTS_S = {
     Kind.LOSE: (0.5, 3.0),
     Kind.ISOLATE: (2.0, 6.0),
 }
-SPARE = 1.15
+SPARE = 1.25
 FIRST_S = 1.0
 WAVE_S, STORM = 40.0, 0.65  # faults come in waves: who had many outages soon after each other trusts the store late
 
