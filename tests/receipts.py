@@ -36,7 +36,9 @@ NOBODY = Contact()
 def a_purchase(quantity: int = 1, event_id: str = "1") -> Purchase:
     """The same purchase each time."""
     tickets = tuple(ticket_id(event_id, 4217 + number) for number in range(quantity))
-    return Purchase(f"{event_id}.7f3a9c0d2b4e6f8a1c3d5e7f90a1", event_id, "0" * 16, 1_795_556_225_000, tickets)
+    return Purchase(
+        f"{event_id}.7f3a9c0d2b4e6f8a1c3d5e7f90a1", event_id, "0" * 16, 1_795_556_225_000, len(tickets), tickets
+    )
 
 
 def pictures(pdf: bytes, dpi: int = 150) -> list[Image.Image]:

@@ -17,11 +17,11 @@ ANSWER_DEADLINE_S = 30.0
 class Shop:
     """A selling process of its own."""
 
-    def __init__(self, url: str, folder: Path, *, timeout_s: float = 0.5) -> None:
+    def __init__(self, url: str, folder: Path, *, timeout_s: float = 0.5, reserve_tickets: int = 0) -> None:
         self._answers: dict[int, dict[str, Any]] = {}
         self._numbers = itertools.count(1)
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.shop_process", url, str(timeout_s)],
+            [sys.executable, "-m", "tests.shop_process", url, str(timeout_s), str(reserve_tickets)],
             cwd=folder,
             env=environment(folder),
             stdin=subprocess.PIPE,
@@ -51,9 +51,22 @@ class Shop:
     def answers(self, numbers: Sequence[int]) -> list[dict[str, Any]]:
         return [self.answer(number) for number in numbers]
 
+    def tell(self) -> dict[str, int]:
+        """Whether it is in an outage, what its reserve could sell, and what it has still to settle and to void."""
+        return self.answer(self._send({"do": "tell"}))
+
     def voids_left(self) -> int:
         """Purchases of unknown outcome that are still to be voided."""
-        return int(self.answer(self._send({"do": "voids"}))["left"])
+        return self.tell()["voids"]
+
+    def wait_for_store(self) -> None:
+        """It sells from the store again, and owes it nothing."""
+
+        def is_well() -> bool:
+            told = self.tell()
+            return not (told["outage"] or told["unsettled"] or told["voids"])
+
+        wait_until(is_well, ANSWER_DEADLINE_S, "the shop sells from the store")
 
     def stop(self) -> None:
         """It finishes what it began, and ends."""

@@ -2,6 +2,7 @@
 
 import re
 import secrets
+from functools import partial
 from pathlib import Path
 
 from flask import Flask, Response, g, request
@@ -15,7 +16,12 @@ from ticketing.config import Settings
 from ticketing.errors import TicketingError
 from ticketing.model import Outcome
 from ticketing.operations import Offload, Operations, directly
-from ticketing.outage.voids import Voids
+from ticketing.outage.breaker import Breaker
+from ticketing.outage.holder import Tally
+from ticketing.outage.journal import Journal
+from ticketing.outage.keeper import Keeper, KeeperParts
+from ticketing.outage.lookback import Answered
+from ticketing.outage.reserve import ReserveSize
 from ticketing.receipts.files import ReceiptFiles
 from ticketing.receipts.outbox import Dispatcher
 from ticketing.receipts.status import ReceiptDesk
@@ -24,9 +30,11 @@ from ticketing.sale.catalogue import Catalogue
 from ticketing.sale.counter import Counter
 from ticketing.sale.identity import Identity
 from ticketing.sale.sold_out import SoldOutMemory
+from ticketing.sale.till import Till
 from ticketing.store import durability
-from ticketing.store.connection import Store, StoreClock, open_store
+from ticketing.store.connection import GuardedStore, Store, StoreClock, open_store
 from ticketing.store.events import EventStore
+from ticketing.store.leases import LeaseStore, Settled
 from ticketing.store.outbox import OutboxStore
 from ticketing.store.queue import QueueClient, ReceiptQueue, open_client
 from ticketing.store.sale import SaleStore, Versions
@@ -42,48 +50,56 @@ class Service:
 
     def __init__(self, settings: Settings, store: Store, queue_client: QueueClient, offload: Offload) -> None:
         registry = CollectorRegistry()
-        versions, clock = Versions(), StoreClock()
+        versions = Versions()
         self.settings = settings
         self.registry = registry
-        self.store = store
+        self.metrics = SaleMetrics(registry)
+        self.breaker = Breaker(self._on_outage)
+        self.probe = store  # asks in an outage too: the keeper's alone
+        self.store = store = GuardedStore(store, lambda: self.breaker.is_open)
         self.queue = ReceiptQueue(queue_client, job_timeout_s=settings.receipt_job_timeout_s)
         self.identity = Identity(settings.id_secret)
         self.sales = SaleStore(
-            store, versions, clock, timeout_ms=int(settings.store_timeout_s * 1000), due_ms=settings.receipt_due_ms
+            store,
+            versions,
+            StoreClock(),
+            timeout_ms=int(settings.store_timeout_s * 1000),
+            due_ms=settings.receipt_due_ms,
         )
         self.events = EventStore(store, versions)
         self.outbox = OutboxStore(store, tries=settings.receipt_tries, retry_base_ms=settings.receipt_retry_base_ms)
         self.catalogue = Catalogue(self.events)
         self.files = ReceiptFiles(settings.receipts_dir)
-        self.metrics = SaleMetrics(registry)
         self.exposition = Exposition(registry, settings.metrics_dirs)
-        self.voids = Voids(self.sales, on_voided=self.files.delete_all)
         self.dispatcher = Dispatcher(
             self.queue, collect_ms=settings.receipt_collect_ms, job_size=settings.receipt_job_size
         )
+        answered = Answered()
+        self.keeper = self._make_keeper(versions, answered, offload)
         self.desk = SaleDesk(
             self.sales,
-            self.identity.secret_fingerprint,
             batch_max=settings.batch_max,
             pace_ms=settings.batch_pace_ms,
             on_batch=self._on_batch,
+            on_failure=self.keeper.failed,
         )
         sold_out = SoldOutMemory(settings.sold_out_memory_ms)
-        self.counter = Counter(self.identity, self.catalogue, self.desk, sold_out, self.voids)
+        till = Till(self.desk, self.keeper, answered)
+        self.counter = Counter(self.identity, self.catalogue, till, self.keeper, sold_out)
         self.receipts = ReceiptDesk(
             self.identity, self.files, self.sales, self.outbox, self.dispatcher.add, settings.receipt_due_ms
         )
         self.operations = Operations(store, self.events, self.outbox, self.queue, self.files, self.exposition, offload)
         self.purchases = purchases.Purchases(self.counter, self.receipts, self.metrics)
-        self.health = health.Health(self.catalogue, self.queue, lambda: durability.fsync_policy(store), self._greet)
+        self.health = health.Health(self.catalogue, self.queue, lambda: durability.fsync_policy(store), self.keeper)
         self.summary = Summary(self.exposition, self.catalogue.states, settings.run_dir / "summary.lock")
         self._troubled: set[str] = set()
 
     def start(self) -> None:
         """Everything is set up before the first request: setting up lazily is a race under gevent."""
         self.settings.run_dir.mkdir(parents=True, exist_ok=True)
+        self.keeper.start()
         self.desk.start()
-        self.voids.start()
         self.dispatcher.start()
         self.summary.start()
         self._warn_of_weak_store()
@@ -92,16 +108,31 @@ class Service:
         """What was begun is finished, as far as the store answers."""
         self.summary.stop()
         self.desk.stop()
-        self.voids.stop()
+        self.keeper.stop(GIVE_BACK_S)
         self.dispatcher.stop()
-        logger.info("web process ends, with {} purchases of unknown outcome left", len(self.voids))
+        logger.info("web process ends, with {} left to do", self.keeper.tally())
 
-    def _greet(self) -> None:
-        self.sales.greet(self.identity.secret_fingerprint)
+    def _make_keeper(self, versions: Versions, answered: Answered, offload: Offload) -> Keeper:
+        settings, fingerprint = self.settings, self.identity.secret_fingerprint
+        parts = KeeperParts(
+            leases=LeaseStore(self.store, versions, due_ms=settings.receipt_due_ms),
+            sales=self.sales,
+            versions=versions,
+            breaker=self.breaker,
+            greet=lambda: self.sales.greet(fingerprint, self.probe),
+            secret_fingerprint=fingerprint,
+            states=self.catalogue.states,
+            answered=answered,
+            on_settled=self._on_settled,
+            on_voided=self.files.delete_all,
+            offload=offload,
+            open_journal=partial(Journal, fsync=settings.journal_fsync),
+        )
+        size = ReserveSize(settings.reserve_tickets, settings.reserve_per_mille, settings.reserve_low_water)
+        return Keeper(parts, settings.journal_dir, size, self._on_round)
 
     def _warn_of_weak_store(self) -> None:
         try:
-            self._greet()
             self.catalogue.states()
         except TicketingError as error:
             logger.warning("nothing can be sold yet: {}", error)
@@ -109,6 +140,21 @@ class Service:
         policy = durability.fsync_policy(self.store)
         if policy != durability.SAFE:
             logger.warning("the store's fsync policy is {}: acknowledged purchases can be lost with it", policy)
+
+    def _on_outage(self) -> None:
+        self.probe.forget_idle()
+        self.metrics.outages.inc()
+        self.metrics.outage.set(1)
+
+    def _on_settled(self, event_id: str, written: list[str], outcomes: list[Settled]) -> None:
+        self.dispatcher.add(event_id, written)
+        for outcome in outcomes:
+            self.metrics.settled[outcome].inc()
+
+    def _on_round(self, tally: Tally) -> None:
+        self.metrics.outage.set(self.breaker.is_open)
+        self.metrics.reserve.set(tally.reserve_tickets)
+        self.metrics.unsettled.set(tally.unsettled + tally.parked)
 
     def _on_batch(self, report: BatchReport) -> None:
         self.dispatcher.add(report.event_id, report.sold_ids)
@@ -126,7 +172,8 @@ class Service:
             logger.error("event {}: nothing is sold of it now: {} {}", report.event_id, outcomes, report.reason)
 
 
-TROUBLES = (Outcome.REFUSED, Outcome.UNKNOWN, Outcome.WENT_BACK, Outcome.HALTED)
+GIVE_BACK_S = 2.0  # of what the master waits for a worker that stops
+TROUBLES = (Outcome.SCRIPT_FAILED, Outcome.WENT_BACK, Outcome.HALTED)  # of the others the breaker tells
 
 
 def create_app(

@@ -59,6 +59,12 @@ class Settings(BaseSettings):
     batch_pace_ms: NonNegative = 2
     sold_out_memory_ms: NonNegative = 200
 
+    reserve_tickets: Annotated[int, Field(ge=0, le=1000)] = 50
+    reserve_per_mille: Annotated[int, Field(ge=0, le=1000)] = 10
+    reserve_low_water: NonNegative = 5
+    journal_folder: Path | None = None
+    journal_fsync: bool = True
+
     receipt_due_ms: Count = 5_000
     receipt_job_size: Annotated[int, Field(ge=1, le=1000)] = 64
     receipt_collect_ms: Count = 50
@@ -116,6 +122,11 @@ class Settings(BaseSettings):
     def receipts_dir(self) -> Path:
         """The folder of the stored receipts."""
         return self.data_dir / "receipts"
+
+    @property
+    def journal_dir(self) -> Path:
+        """The folder of this host's journals: what was sold in an outage and is not in Redis yet."""
+        return self.journal_folder or self.data_dir / "journal"
 
     @property
     def metrics_dirs(self) -> tuple[Path, Path]:

@@ -129,33 +129,43 @@ class PurchaseRequest:
     keyed: bool = False  # the caller gave an idempotency key, and so can ask again
 
 
+class PurchaseStatus(StrEnum):
+    """What is known of a purchase id that is genuine and not voided."""
+
+    SOLD = "sold"
+    PROVISIONAL = "provisional"  # the store does not have it (yet), or can't be asked
+
+
 @dataclass(frozen=True, slots=True)
 class Purchase:
-    """The buyer's completed act, as the store holds it."""
+    """The buyer's completed act as the store holds it, or as this host's journal does: then it has no tickets yet."""
 
     purchase_id: str
     event_id: str
     fingerprint: str
     sold_at_ms: int
-    ticket_ids: tuple[str, ...]
+    quantity: int  # tickets bought
+    ticket_ids: tuple[str, ...] = ()
     buyer_tag: str = ""
     replayed: bool = False  # this answer repeats an earlier one
 
     @property
-    def quantity(self) -> int:
-        """Tickets bought."""
-        return len(self.ticket_ids)
+    def status(self) -> PurchaseStatus:
+        """Provisional until it is settled: which tickets it has is known only then."""
+        return PurchaseStatus.SOLD if self.ticket_ids else PurchaseStatus.PROVISIONAL
 
 
 def parse_record(purchase_id: str, record: str, *, replayed: bool = False) -> Purchase:
     """The purchase in a packed record: fingerprint|sold_at_ms|ticket,ticket|buyer tag."""
     fingerprint, sold_at, tickets, buyer_tag = record.split("|", 3)
+    ticket_ids = tuple(tickets.split(","))
     return Purchase(
         purchase_id,
         event_id_of(purchase_id),
         fingerprint,
         int(sold_at),
-        tuple(tickets.split(",")),
+        len(ticket_ids),
+        ticket_ids,
         buyer_tag,
         replayed,
     )
@@ -203,6 +213,7 @@ class Outcome(StrEnum):
     HALTED = "halted"  # an operator must decide first; nothing was done
     REFUSED = "refused"  # the store certainly did nothing
     UNKNOWN = "unknown"  # nobody knows yet
+    SCRIPT_FAILED = "script_failed"  # the store answers; this event's script failed within, nobody knows where
 
 
 @dataclass(frozen=True, slots=True)

@@ -313,7 +313,7 @@ def test_a_key_of_a_wrong_type_stops_the_sale_and_loses_nothing(store: Store, pl
     if planted in {"tries", "failed"}:  # a sale touches neither
         assert [reply.outcome for reply in replies] == ["buyer_limit", "sold"]
     else:
-        assert [reply.outcome for reply in replies] == ["unknown", "unknown"]
+        assert [reply.outcome for reply in replies] == ["script_failed", "script_failed"]
         assert "WRONGTYPE" in replies[0].detail
         assert everything(store) == held
 
@@ -323,7 +323,7 @@ def test_a_counter_that_is_no_number_stops_the_sale_and_loses_nothing(store: Sto
     sale = open_sale(store, 5)
     set_info(store, **{field: "many"})
     held = everything(store)
-    assert sale.tags(a_request(1)) == ["unknown"]
+    assert sale.tags(a_request(1)) == ["script_failed"]
     assert everything(store) == held
 
 
@@ -334,7 +334,7 @@ def test_events_in_one_round_trip_do_not_mind_each_other(store: Store) -> None:
     store.one("SET", keys.of_event("2").receipts, "damage")
     batches = [EventBatch(name, SEED, [a_request(1, event_id=name)]) for name in ("1", "2", "3", "4")]
     replies = sale.sales.purchase(batches)
-    assert [reply.outcome for [reply] in replies] == ["sold", "unknown", "sold", "no_event"]
+    assert [reply.outcome for [reply] in replies] == ["sold", "script_failed", "sold", "no_event"]
     for event_id in ("1", "3"):
         assert account(store, event_id).check().tickets_sold == 1
     store.one("DEL", keys.of_event("2").receipts)

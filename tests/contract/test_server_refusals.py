@@ -223,7 +223,7 @@ def test_an_error_in_a_script_after_its_first_write_is_unknown(store: Store) -> 
     store.one("HSET", K.info, "sold", "many")
     asked = a_request(2)
     [reply] = sale.buy(asked)
-    assert reply.outcome is Outcome.UNKNOWN
+    assert reply.outcome is Outcome.SCRIPT_FAILED
     assert account(store).sold == {asked.purchase_id: ["E1-000001", "E1-000002"]}
     store.one("HSET", K.info, "sold", 2)
     assert sale.sales.void("1", SEED, [asked.purchase_id]) == ["voided"]
@@ -241,7 +241,7 @@ def test_a_command_that_is_forbidden_in_the_middle_of_a_script_is_unknown_and_no
     clerk.store.close()
     sale.store.one("ACL", "DELUSER", "clerk")
     assert account(sale.store).sold.keys() == {asked.purchase_id}  # it was written before the refusal
-    assert reply.outcome is Outcome.UNKNOWN
+    assert reply.outcome is Outcome.SCRIPT_FAILED
 
 
 def test_a_server_that_wants_a_password_refuses_every_command_of_a_round_trip(

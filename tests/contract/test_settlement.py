@@ -42,8 +42,11 @@ class Host:
         self.holder.adopt(content)
         self.written: list[str] = []
         self.outcomes: list[Settled] = []
+        self.voided: list[str] = []
         leases = LeaseStore(store, self.sale.versions, due_ms=LATER_MS)
-        self.settlement = Settlement(self.holder, leases, self.sale.sales, self.answered, SIZE, self._on_settled)
+        self.settlement = Settlement(
+            self.holder, leases, self.sale.sales, self.answered, SIZE, self._on_settled, self.voided.extend
+        )
 
     def _on_settled(self, event_id: str, written: list[str], outcomes: list[Settled]) -> None:
         self.written += written

@@ -2,10 +2,13 @@
 
 from typing import Any
 
+import gevent
 import pytest
 
 from tests.contract.conftest import PDF, Api, contents, new_key, problem_of
 from tests.contract.test_purchases import away
+from tests.sales import a_request
+from tests.servers import wait_until
 from ticketing.store import keys
 
 JSON = {"Accept": "application/json"}
@@ -173,7 +176,7 @@ def test_a_purchase_that_is_voided_after_its_receipt_was_stored_has_none_any_mor
     """Its answer was lost on its way, and nobody can ask for it again; its tickets are sold to somebody else."""
     purchase_id = purchase["purchase_id"]
     api.render(purchase_id)
-    api.service.voids.add("1", "seed of 1", purchase_id)
-    api.service.voids.stop()
+    api.service.keeper.void_unkeyed("seed of 1", a_request(purchase_id=purchase_id))
+    wait_until(lambda: gevent.sleep(0) or api.service.keeper.tally().voids == 0, 5, "the void")
     assert not api.service.files.has(purchase_id)
     assert api.get(purchase["receipt"]["url"], headers=JSON).status_code == 404

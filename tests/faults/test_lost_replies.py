@@ -58,7 +58,7 @@ def _open(url: str, folder: Path, timeout_s: float) -> Iterator[Shop]:
 
 def held_after(sale: Sale, shop: Shop, *answers: dict[str, Any]) -> Account:
     """The account once all voids are done; it agrees with what was answered."""
-    wait_until(lambda: shop.voids_left() == 0, HEALED_S, "voids")
+    shop.wait_for_store()
     return agrees(account(sale.store).check(), answers)
 
 
@@ -86,6 +86,7 @@ def test_a_swallowed_reply_with_a_key_is_told_when_the_key_is_sent_again(proxy: 
     proxy.swallows_replies = True
     lost = shop.buy(3, key=KEY)
     proxy.heal()
+    shop.wait_for_store()
     again = shop.buy(3, key=KEY)
     assert (lost["answer"], again["answer"]) == ("PurchaseUnavailable", "replayed")
     assert lost["purchase_id"] == again["purchase_id"]
@@ -97,6 +98,7 @@ def test_a_key_that_is_sent_again_before_anything_is_healed_buys_once(proxy: Pro
     proxy.swallows_replies = True
     lost = [shop.buy(3, key=KEY) for _ in range(3)]
     proxy.heal()
+    shop.wait_for_store()
     again = shop.buy(3, key=KEY)
     assert {answer["answer"] for answer in lost} == {"PurchaseUnavailable"}
     assert again["answer"] == "replayed"
@@ -153,6 +155,7 @@ def test_a_late_purchase_with_a_key_past_its_deadline_is_expired(proxy: Proxy, s
     lost = shop.buy(3, key=KEY)  # answered when the deadline is over, not before
     proxy.deliver()
     proxy.heal()
+    shop.wait_for_store()
     assert account(sale.store).check().tickets_sold == 1
     again = shop.buy(3, key=KEY)
     assert (lost["answer"], again["answer"]) == ("PurchaseUnavailable", "sold")
@@ -169,6 +172,7 @@ def test_a_key_that_was_told_sold_out_never_gets_a_purchase_from_a_late_command(
     wait_until(proxy.kept, 5, "the purchase is on its way")
     proxy.drop_clients()
     proxy.heal()  # new connections work; the kept command is still on its way
+    shop.wait_for_store()
     others = shop.buy(10)
     lost, refused = shop.answer(asked), shop.buy(10, key=KEY)
     assert [answer["answer"] for answer in (others, lost, refused)] == ["sold", "PurchaseUnavailable", "SoldOut"]
@@ -198,6 +202,7 @@ def test_connections_that_can_not_be_made_are_refusals_and_leave_nothing_to_void
     answers = [shop.buy(1), shop.buy(1, key=KEY)]
     assert [answer["answer"] for answer in answers] == ["PurchaseUnavailable"] * 2
     proxy.heal()
+    shop.wait_for_store()
     wait_until(lambda: shop.buy(1)["answer"] == "sold", HEALED_S)
     assert len(account(sale.store).check().tombstones) <= 1  # where the proxy had accepted before it cut
 
@@ -260,7 +265,7 @@ def test_two_shops_behind_changing_faults_end_with_an_exact_account(
             proxy.heal()
         answers = [shop.answer(number) for shop, number in asked]
         for shop in shops:
-            wait_until(lambda shop=shop: shop.voids_left() == 0, HEALED_S, "voids")
+            shop.wait_for_store()
         for proxy in proxies:
             proxy.deliver()  # the last late ones
         wait_until(lambda: not any(proxy.kept() for proxy in proxies), HEALED_S)

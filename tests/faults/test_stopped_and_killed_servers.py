@@ -44,7 +44,7 @@ def shops(server: ValkeyServer, tmp_path: Path) -> Iterator[list[Shop]]:
 def settled(server: ValkeyServer, shops: list[Shop], answers: list[dict[str, Any]]) -> Account:
     """The account once every void is done; it holds what was answered, and nothing else."""
     for shop in shops:
-        wait_until(lambda shop=shop: shop.voids_left() == 0, HEALED_S, "voids")
+        shop.wait_for_store()
     store = server.store()
     held = account(store).check()
     store.close()
@@ -98,6 +98,8 @@ def test_a_restarted_server_is_sold_from_without_one_lost_purchase_where_nobody_
     for _ in range(2):
         server.stop()
         server.start()
+        for shop in shops:
+            shop.wait_for_store()
         answers += [shop.buy(key=key) for shop in shops for key in (None, KEY)]
     with_key = [answer["answer"] for answer in answers if answer["keyed"]]
     without = [answer["answer"] for answer in answers if not answer["keyed"]]

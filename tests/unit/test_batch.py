@@ -1,6 +1,5 @@
 """SaleDesk: who is asked with whom, who gets which reply, and what happens when the store fails."""
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 
 import gevent
@@ -9,7 +8,6 @@ from gevent.event import Event as Signal
 from loguru import logger
 
 from tests.sales import a_request
-from ticketing.errors import StoreRefused
 from ticketing.model import Outcome, PurchaseRequest, SaleReply
 from ticketing.sale.batch import BatchReport, SaleDesk
 from ticketing.store.sale import EventBatch
@@ -27,16 +25,9 @@ class FakeStore:
 
     def __init__(self) -> None:
         self.sent: list[list[EventBatch]] = []  # a list a round trip
-        self.greetings = 0
-        self.greeting_fails = False
         self.script: Script = sell
         self.before: Callable[[], None] = lambda: None  # runs while a round trip is under way
         self.too_late_s = 0.0
-
-    def greet(self, secret_fingerprint: str) -> None:
-        self.greetings += 1
-        if self.greeting_fails:
-            raise StoreRefused("away")
 
     def purchase(self, batches: Sequence[EventBatch]) -> list[list[SaleReply]]:
         self.sent.append(list(batches))
@@ -55,8 +46,13 @@ def reports() -> list[BatchReport]:
 
 
 @pytest.fixture
-def desk(store: FakeStore, reports: list[BatchReport]) -> Iterator[SaleDesk]:
-    made = SaleDesk(store, "fingerprint", batch_max=1000, pace_ms=0, on_batch=reports.append)
+def failures() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def desk(store: FakeStore, reports: list[BatchReport], failures: list[str]) -> Iterator[SaleDesk]:
+    made = SaleDesk(store, batch_max=1000, pace_ms=0, on_batch=reports.append, on_failure=failures.append)
     made.start()
     yield made
     made.stop()
@@ -100,7 +96,7 @@ def test_purchases_are_grouped_by_event_and_seed_in_the_order_in_which_they_came
 
 
 def test_a_crowd_is_split_into_calls_of_at_most_batch_max(store: FakeStore) -> None:
-    desk = SaleDesk(store, "fingerprint", batch_max=4, pace_ms=0, on_batch=lambda _: None)
+    desk = SaleDesk(store, batch_max=4, pace_ms=0, on_batch=lambda _: None, on_failure=lambda _: None)
     desk.start()
     requests = [a_request(event_id=name) for name in ["1"] * 10 + ["2"] * 4]
     replies = ask_all(desk, requests)
@@ -167,7 +163,7 @@ def test_a_report_that_can_not_be_told_does_not_end_the_sale(store: FakeStore, l
     def full_disk(_: BatchReport) -> None:
         raise OSError("no space left on device")
 
-    desk = SaleDesk(store, "fingerprint", batch_max=10, pace_ms=0, on_batch=full_disk)
+    desk = SaleDesk(store, batch_max=10, pace_ms=0, on_batch=full_disk, on_failure=lambda _: None)
     desk.start()
     outcomes = [ask_all(desk, [a_request()])[0].outcome for _ in range(3)]
     desk.stop()
@@ -175,34 +171,23 @@ def test_a_report_that_can_not_be_told_does_not_end_the_sale(store: FakeStore, l
     assert [line.splitlines()[0] for line in logged] == ["ERROR a batch could not be reported"] * 3
 
 
-def test_the_store_is_greeted_once_before_the_first_purchase(desk: SaleDesk, store: FakeStore) -> None:
-    for _ in range(3):
-        ask_all(desk, [a_request()])
-    assert (store.greetings, len(store.sent)) == (1, 3)
-
-
-@pytest.mark.parametrize("failure", [Outcome.UNKNOWN, Outcome.REFUSED])
-def test_nothing_is_sent_after_a_failure_before_the_store_has_answered_a_greeting(
-    desk: SaleDesk, store: FakeStore, failure: Outcome
+@pytest.mark.parametrize("outcome", Outcome)
+def test_a_store_that_does_not_answer_is_said_to_have_failed_and_no_other(
+    desk: SaleDesk, store: FakeStore, failures: list[str], outcome: Outcome
 ) -> None:
-    store.script = lambda _: SaleReply(failure)
+    store.script = lambda _: SaleReply(outcome, "why")
     ask_all(desk, [a_request()])
-    store.greeting_fails, store.script = True, sell
-    refused = [ask_all(desk, [a_request(), a_request()]) for _ in range(3)]
-    assert {reply.outcome for replies in refused for reply in replies} == {Outcome.REFUSED}
-    assert {reply.detail for replies in refused for reply in replies} == {"away"}
-    assert (store.greetings, len(store.sent)) == (1 + 3, 1)
-    store.greeting_fails = False
-    assert [reply.outcome for reply in ask_all(desk, [a_request()])] == ["sold"]
-    assert (store.greetings, len(store.sent)) == (5, 2)
+    assert failures == (["why"] if outcome in (Outcome.REFUSED, Outcome.UNKNOWN) else [])
 
 
-@pytest.mark.parametrize("outcome", sorted(set(Outcome) - {Outcome.UNKNOWN, Outcome.REFUSED}))
-def test_an_answer_of_the_store_is_no_failure(desk: SaleDesk, store: FakeStore, outcome: Outcome) -> None:
-    store.script = lambda _: SaleReply(outcome)
-    for _ in range(2):
-        ask_all(desk, [a_request()])
-    assert (store.greetings, len(store.sent)) == (1, 2)
+def test_a_failure_is_told_before_the_next_round_trip(desk: SaleDesk, store: FakeStore, failures: list[str]) -> None:
+    told_before: list[int] = []
+    store.script = lambda _: SaleReply(Outcome.UNKNOWN)
+    store.before = lambda: told_before.append(len(failures))
+    callers = [gevent.spawn(desk.ask, "s", a_request()) for _ in range(2)]
+    gevent.joinall(callers)
+    ask_all(desk, [a_request()])
+    assert told_before == [0, 1]
 
 
 def test_stopping_takes_what_waits_to_the_store_and_refuses_what_comes_later(desk: SaleDesk, store: FakeStore) -> None:
@@ -234,14 +219,14 @@ def test_stopping_waits_for_those_who_came_during_the_last_round_trip(desk: Sale
 
 
 def test_stopping_twice_or_without_a_start_does_no_harm(store: FakeStore) -> None:
-    desk = SaleDesk(store, "fingerprint", batch_max=10, pace_ms=0, on_batch=lambda _: None)
+    desk = SaleDesk(store, batch_max=10, pace_ms=0, on_batch=lambda _: None, on_failure=lambda _: None)
     desk.stop()
     desk.stop()
     assert store.sent == []
 
 
 def test_at_light_load_the_pace_makes_batches_of_single_purchases(store: FakeStore) -> None:
-    desk = SaleDesk(store, "fingerprint", batch_max=10, pace_ms=50, on_batch=lambda _: None)
+    desk = SaleDesk(store, batch_max=10, pace_ms=50, on_batch=lambda _: None, on_failure=lambda _: None)
     desk.start()
     ask_all(desk, [a_request()])  # the first goes at once
     first = gevent.spawn(desk.ask, "s", a_request())
@@ -271,19 +256,6 @@ def test_a_replayed_purchase_is_not_reported_as_sold(
     store.script = lambda request: SaleReply(Outcome.REPLAYED, request.purchase_id)
     ask_all(desk, [a_request(2)])
     assert (reports[0].sold_ids, reports[0].tickets) == ([], 0)
-
-
-def test_who_has_a_key_hears_of_an_unknown_outcome_when_the_call_is_too_late_to_sell(
-    desk: SaleDesk, store: FakeStore
-) -> None:
-    store.script = lambda _: SaleReply(Outcome.UNKNOWN)
-    store.before = lambda: setattr(store, "too_late_s", time.monotonic() + 0.05)
-    keyed = gevent.spawn(desk.ask, "s", a_request(keyed=True))
-    unkeyed = gevent.spawn(desk.ask, "s", a_request())
-    assert unkeyed.get(timeout=5).outcome is Outcome.UNKNOWN
-    assert not keyed.ready()
-    assert keyed.get(timeout=5).outcome is Outcome.UNKNOWN
-    assert time.monotonic() >= store.too_late_s
 
 
 def test_a_caller_who_is_gone_keeps_no_other_from_its_reply(desk: SaleDesk, store: FakeStore) -> None:

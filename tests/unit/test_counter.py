@@ -1,10 +1,11 @@
 """Counter: what a buyer is told of each reply of the store, with and without a key."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 from gevent import GreenletExit
 
+from tests.keepers import FakeKeeper
 from tests.sales import an_event
 from ticketing.errors import (
     BadBuyer,
@@ -20,9 +21,12 @@ from ticketing.errors import (
     UnknownEvent,
 )
 from ticketing.model import NOBODY, Buyer, EventState, Outcome, PoolLevel, PurchaseRequest, SaleReply
+from ticketing.outage.lookback import Answered
+from ticketing.sale import give_backs
 from ticketing.sale.counter import Counter
 from ticketing.sale.identity import Identity, fingerprint
 from ticketing.sale.sold_out import SoldOutMemory
+from ticketing.sale.till import Till
 
 KEY = "a key of sixteen characters"
 IDENTITY = Identity("an id secret of tests, long enough")
@@ -43,6 +47,7 @@ class FakeDesk:
 
     replies: list[SaleReply]
     asked: list[tuple[str, PurchaseRequest]] = field(default_factory=list)
+    too_late_s: float = 0.0
 
     def ask(self, seed: str, request: PurchaseRequest) -> SaleReply:
         self.asked.append((seed, request))
@@ -70,21 +75,20 @@ class FakeCatalogue:
         return self.anew
 
 
-@dataclass
-class FakeVoids:
-    full: bool = False
-    added: list[tuple[str, str, str]] = field(default_factory=list)
-
-    def add(self, event_id: str, seed: str, purchase_id: str) -> None:
-        self.added.append((event_id, seed, purchase_id))
-
-
 class Scene:
-    """A counter with its fakes."""
+    """A counter with its till, and fakes behind them."""
 
     def __init__(self, *replies: SaleReply, memory_ms: int = 0) -> None:
-        self.desk, self.catalogue, self.voids = FakeDesk(list(replies)), FakeCatalogue(), FakeVoids()
-        self.counter = Counter(IDENTITY, self.catalogue, self.desk, SoldOutMemory(memory_ms), self.voids)
+        self.desk, self.catalogue, self.keeper = FakeDesk(list(replies)), FakeCatalogue(), FakeKeeper()
+        self.answered = Answered()
+        till = Till(self.desk, self.keeper, self.answered)
+        self.counter = Counter(IDENTITY, self.catalogue, till, self.keeper, SoldOutMemory(memory_ms))
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits for leases here: test_give_backs.py does."""
+    monkeypatch.setattr(give_backs, "PATIENCE_S", 0.0)
 
 
 def refusal(outcome: Outcome, detail: str = "", **level: object) -> SaleReply:
@@ -131,6 +135,7 @@ TOLD = {
     Outcome.EXPIRED: (refusal(Outcome.EXPIRED), PurchaseUnavailable, {"keyed": True}),
     Outcome.WENT_BACK: (SaleReply(Outcome.WENT_BACK), PurchaseUnavailable, {"keyed": True}),
     Outcome.HALTED: (SaleReply(Outcome.HALTED), PurchaseUnavailable, {"keyed": True}),
+    Outcome.SCRIPT_FAILED: (SaleReply(Outcome.SCRIPT_FAILED, "WRONGTYPE"), PurchaseUnavailable, {"keyed": True}),
     Outcome.REFUSED: (SaleReply(Outcome.REFUSED, "away"), PurchaseUnavailable, {"keyed": True}),
     Outcome.UNKNOWN: (SaleReply(Outcome.UNKNOWN, "broken"), PurchaseUnavailable, {"keyed": True}),
 }
@@ -186,23 +191,24 @@ def test_what_no_journal_could_change_is_told_to_a_key_whatever_is_leased(outcom
         Scene(refusal(outcome, leased=1)).counter.buy("1", 2, key=KEY)
 
 
-def test_an_unknown_outcome_without_a_key_is_voided_and_with_one_it_is_not() -> None:
-    scene = Scene(SaleReply(Outcome.UNKNOWN))
+@pytest.mark.parametrize("outcome", [Outcome.UNKNOWN, Outcome.SCRIPT_FAILED])
+def test_an_unknown_outcome_without_a_key_is_voided_and_with_one_it_is_not(outcome: Outcome) -> None:
+    scene = Scene(SaleReply(outcome))
     with pytest.raises(Unavailable):
         scene.counter.buy("1", 2)
     [(_, request)] = scene.desk.asked
-    assert scene.voids.added == [("1", "s", request.purchase_id)]
+    assert scene.keeper.voided == [("1", "s", request.purchase_id)]
     with pytest.raises(Unavailable):
         scene.counter.buy("1", 2, key=KEY)
-    assert len(scene.voids.added) == 1
+    assert len(scene.keeper.voided) == 1
 
 
-@pytest.mark.parametrize("outcome", sorted(set(TOLD) - {Outcome.UNKNOWN}))
+@pytest.mark.parametrize("outcome", sorted(set(TOLD) - {Outcome.UNKNOWN, Outcome.SCRIPT_FAILED}))
 def test_what_certainly_sold_nothing_is_not_voided(outcome: Outcome) -> None:
     scene = Scene(TOLD[outcome][0])
     with pytest.raises(TOLD[outcome][1]):
         scene.counter.buy("1", 2)
-    assert scene.voids.added == []
+    assert scene.keeper.voided == []
 
 
 def test_an_expired_purchase_is_asked_for_once_more_with_the_same_id() -> None:
@@ -216,14 +222,14 @@ def test_a_purchase_that_expires_twice_is_unavailable_and_not_asked_for_again() 
     with pytest.raises(Unavailable, match="too slow twice"):
         scene.counter.buy("1", 2)
     assert len(scene.desk.asked) == 2
-    assert scene.voids.added == []
+    assert scene.keeper.voided == []
 
 
 def test_a_purchase_that_expires_and_is_then_unknown_is_voided() -> None:
     scene = Scene(refusal(Outcome.EXPIRED), SaleReply(Outcome.UNKNOWN))
     with pytest.raises(Unavailable):
         scene.counter.buy("1", 2)
-    assert len(scene.voids.added) == 1
+    assert len(scene.keeper.voided) == 1
 
 
 def test_an_event_that_was_replaced_is_asked_once_more_under_its_new_seed() -> None:
@@ -242,14 +248,18 @@ def test_an_unknown_outcome_under_the_new_seed_is_voided_under_the_new_seed() ->
     scene.catalogue.anew = a_state(seed="t")
     with pytest.raises(Unavailable):
         scene.counter.buy("1", 2)
-    assert [(event_id, seed) for event_id, seed, _ in scene.voids.added] == [("1", "t")]
+    assert [(event_id, seed) for event_id, seed, _ in scene.keeper.voided] == [("1", "t")]
 
 
-def test_an_event_that_is_gone_is_unknown() -> None:
+def test_an_event_that_is_gone_is_unknown_only_where_this_host_never_saw_it() -> None:
     scene = Scene(SaleReply(Outcome.NO_EVENT))
     with pytest.raises(UnknownEvent):
         scene.counter.buy("1", 2)
     assert len(scene.desk.asked) == 1
+    scene.keeper.known = ("s", 4)
+    with pytest.raises(Unavailable, match="any more"):
+        scene.counter.buy("1", 2)
+    assert scene.keeper.looks == 1
 
 
 def test_an_event_that_is_replaced_again_and_again_is_unavailable_and_not_asked_for_ever() -> None:
@@ -257,7 +267,7 @@ def test_an_event_that_is_replaced_again_and_again_is_unavailable_and_not_asked_
     scene.catalogue.anew = a_state(seed="t")
     with pytest.raises(Unavailable):
         scene.counter.buy("1", 2)
-    assert (len(scene.desk.asked), scene.voids.added) == (2, [])
+    assert (len(scene.desk.asked), scene.keeper.voided) == (2, [])
 
 
 def test_a_seed_that_can_not_be_read_is_unavailable_and_leaves_nothing_to_void() -> None:
@@ -265,7 +275,7 @@ def test_a_seed_that_can_not_be_read_is_unavailable_and_leaves_nothing_to_void()
     scene.catalogue.find_since = lambda *_: (_ for _ in ()).throw(StoreRefused("away"))  # type: ignore[method-assign]
     with pytest.raises(Unavailable, match="away"):
         scene.counter.buy("1", 2)
-    assert scene.voids.added == []
+    assert scene.keeper.voided == []
 
 
 def test_an_event_that_nobody_knows_is_unknown_and_the_store_is_not_asked() -> None:
@@ -285,7 +295,7 @@ def test_a_store_that_was_never_reached_is_unavailable() -> None:
 
 def test_a_purchase_that_might_need_a_void_is_not_sent_where_no_more_can_be_kept() -> None:
     scene = Scene(SaleReply(Outcome.SOLD, RECORD, LEVEL))
-    scene.voids.full = True
+    scene.keeper.is_full = True
     with pytest.raises(Unavailable, match="unknown outcome"):
         scene.counter.buy("1", 2)
     assert scene.desk.asked == []
@@ -329,4 +339,62 @@ def test_a_caller_that_is_killed_in_any_try_leaves_a_void_unless_a_key_can_ask(
     monkeypatch.setattr(scene.desk, "ask", killed_in_the_last_try)
     with pytest.raises(GreenletExit):
         scene.counter.buy("1", 2, key=key)
-    assert len(scene.voids.added) == (1 if key is None else 0)
+    assert len(scene.keeper.voided) == (1 if key is None else 0)
+
+
+PROVISIONAL = SaleReply(Outcome.PROVISIONAL, "1700000000000")
+
+
+@pytest.mark.parametrize("failure", [Outcome.REFUSED, Outcome.UNKNOWN])
+@pytest.mark.parametrize("key", [None, KEY])
+def test_where_the_store_fails_the_reserve_sells_under_the_same_id(failure: Outcome, key: str | None) -> None:
+    scene = Scene(SaleReply(failure))
+    scene.keeper.reserve = PROVISIONAL
+    bought = scene.counter.buy("1", 2, key=key)
+    [(_, request)] = scene.desk.asked
+    [asked] = scene.keeper.asked
+    assert asked == ("s", request, failure is Outcome.UNKNOWN)
+    assert (bought.purchase_id, bought.quantity, bought.ticket_ids) == (request.purchase_id, 2, ())
+    assert (bought.status, bought.sold_at_ms, bought.replayed) == ("provisional", 1_700_000_000_000, False)
+    assert scene.keeper.voided == []
+
+
+def test_in_an_outage_the_store_is_not_asked_and_nothing_is_in_doubt() -> None:
+    scene = Scene(SaleReply(Outcome.SOLD, RECORD, LEVEL))
+    scene.keeper.breaker.is_open = True
+    with pytest.raises(PurchaseUnavailable, match="reserve is empty"):
+        scene.counter.buy("1", 2)
+    scene.keeper.reserve = PROVISIONAL
+    assert scene.counter.buy("1", 2).status == "provisional"
+    assert (scene.desk.asked, scene.keeper.voided) == ([], [])
+    assert [in_doubt for _, _, in_doubt in scene.keeper.asked] == [False, False]
+
+
+def test_a_purchase_in_the_own_journal_is_replayed() -> None:
+    scene = Scene(SaleReply(Outcome.REFUSED))
+    scene.keeper.reserve = replace(PROVISIONAL, replayed=True)
+    assert scene.counter.buy("1", 2, key=KEY).replayed
+
+
+def test_a_key_that_the_journal_holds_with_other_content_is_reused_unless_the_store_may_have_sold_it() -> None:
+    scene = Scene(SaleReply(Outcome.UNKNOWN))
+    scene.keeper.reserve = SaleReply(Outcome.KEY_REUSED, "1700000000000", replayed=True)
+    with pytest.raises(PurchaseUnavailable):
+        scene.counter.buy("1", 2, key=KEY)
+    scene.keeper.breaker.is_open = True
+    with pytest.raises(KeyReused):
+        scene.counter.buy("1", 2, key=KEY)
+
+
+def test_before_the_store_was_ever_reached_the_journal_says_what_can_be_sold() -> None:
+    scene = Scene(SaleReply(Outcome.REFUSED))
+    scene.catalogue.down = True
+    scene.keeper.known, scene.keeper.reserve = ("s", 4), PROVISIONAL
+    assert scene.counter.quantity_max("1") == 4
+    assert scene.counter.buy("1", 2).status == "provisional"
+
+
+def test_what_the_store_answered_is_remembered_to_be_looked_up_again() -> None:
+    scene = Scene(SaleReply(Outcome.SOLD, RECORD, LEVEL))
+    bought = scene.counter.buy("1", 2)
+    assert scene.answered.newest("1", "s") == (bought.purchase_id, RECORD)

@@ -54,7 +54,7 @@ def test_remaining_counts_what_is_issued_and_not_sold_leased_ones_included() -> 
 
 def test_a_record_is_read_whole() -> None:
     assert parse_record("gala.x", "0123456789abcdef|1700000000000|Egala-000001,Egala-000002|annannannan") == Purchase(
-        "gala.x", "gala", "0123456789abcdef", 1_700_000_000_000, ("Egala-000001", "Egala-000002"), "annannannan"
+        "gala.x", "gala", "0123456789abcdef", 1_700_000_000_000, 2, ("Egala-000001", "Egala-000002"), "annannannan"
     )
     assert parse_record("1.x", "f|1|E1-000001|", replayed=True).replayed
     assert parse_record("1.x", "f|1|E1-000001|").quantity == 1

@@ -250,7 +250,7 @@ class Desk:
             IDENTITY, self.files, self.sales, self.outbox, lambda *job: self.enqueued.append(job), due_ms=5
         )
         self.purchase_id = IDENTITY.new_purchase_id("gala")
-        self.purchase = Purchase(self.purchase_id, "gala", "f", 1, ("Egala-000001",))
+        self.purchase = Purchase(self.purchase_id, "gala", "f", 1, 1, ("Egala-000001",))
 
     def receipt(self, **standing: bool) -> ReceiptStatus:
         self.sales.found = PurchaseStanding(self.purchase, **standing)
@@ -324,5 +324,5 @@ def test_a_stored_receipt_is_given_out_while_the_store_is_away(desk: Desk) -> No
 def test_only_a_repeated_purchase_looks_for_its_file(desk: Desk) -> None:
     desk.files.put(desk.purchase_id, PDF)
     assert desk.desk.receipt_of(desk.purchase) is ReceiptStatus.PENDING
-    again = Purchase(desk.purchase_id, "gala", "f", 1, ("Egala-000001",), replayed=True)
+    again = Purchase(desk.purchase_id, "gala", "f", 1, 1, ("Egala-000001",), replayed=True)
     assert desk.desk.receipt_of(again) is ReceiptStatus.READY

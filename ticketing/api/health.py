@@ -11,7 +11,8 @@ from flask import Blueprint, Response
 
 from ticketing.api import problems
 from ticketing.api.shared_look import SharedLook
-from ticketing.errors import StoreError, WrongIdSecret
+from ticketing.errors import StoreError
+from ticketing.outage.keeper import Keeper
 from ticketing.sale.catalogue import Catalogue
 from ticketing.store.queue import ReceiptQueue
 from ticketing.telemetry.metrics import oldest_pending_s, receipt_counts
@@ -21,13 +22,12 @@ class Health:
     """What this process finds when it looks around."""
 
     def __init__(
-        self, catalogue: Catalogue, queue: ReceiptQueue, fsync_policy: Callable[[], str], greet: Callable[[], None]
+        self, catalogue: Catalogue, queue: ReceiptQueue, fsync_policy: Callable[[], str], keeper: Keeper
     ) -> None:
-        """`greet` raises StoreError where the store would let this process sell nothing."""
         self._catalogue = catalogue
         self._queue = queue
         self._fsync_policy = fsync_policy
-        self._greet = greet
+        self._keeper = keeper
         self._shared = SharedLook(self._look)
 
     def look(self) -> dict[str, Any]:
@@ -35,37 +35,46 @@ class Health:
         return self._shared.get()
 
     def can_sell(self) -> bool:
-        """Whether this process can sell now."""
-        return bool(self.look()["checks"]["store"]["sells"])
+        """Whether this process can sell now, from the reserve too."""
+        looked = self.look()
+        from_reserve = self._keeper.why_nothing_is_sold is None and looked["checks"]["reserve"]["tickets"] > 0
+        return bool(looked["checks"]["store"]["sells"]) or from_reserve
 
     def _look(self) -> dict[str, Any]:
         try:
             states = self._catalogue.states()
         except StoreError:
             states = []
-        up = self._catalogue.store_up
-        reason = self._why_it_sells_nothing() if up else "it can't be reached"
+        reason = self._why_the_store_sells_nothing()
         sells = reason is None
-        store: dict[str, Any] = {"up": up, "sells": sells, "events": len(states)}
+        store: dict[str, Any] = {"up": self._catalogue.store_up, "sells": sells, "events": len(states)}
         store["fsync"] = self._fsync_policy() if sells else "unknown"
+        store["halted"] = [state.event.event_id for state in states if state.halted]
         if reason is not None:
             store["reason"] = reason
         checks = {
             "store": store,
+            "reserve": self._reserve_check(),
             "queue": self._queue_check(),
             "receipts": {**receipt_counts(states), "oldest_pending_s": oldest_pending_s(states)},
         }
         return {"status": "ok" if sells else "outage", "store": "redis" if sells else "reserve", "checks": checks}
 
-    def _why_it_sells_nothing(self) -> str | None:
+    def _why_the_store_sells_nothing(self) -> str | None:
         """None where the store would sell for this process. Names no host and no secret."""
-        try:
-            self._greet()
-        except WrongIdSecret as error:
-            return str(error)
-        except StoreError:
-            return "it does not answer"
-        return None
+        if self._keeper.why_nothing_is_sold is not None:
+            return self._keeper.why_nothing_is_sold
+        reachable = self._catalogue.store_up and not self._keeper.breaker.is_open
+        return None if reachable else "it can't be reached"
+
+    def _reserve_check(self) -> dict[str, int]:
+        tally = self._keeper.tally()
+        return {
+            "tickets": tally.reserve_tickets,
+            "unsettled": tally.unsettled,
+            "voids": tally.voids,
+            "parked": tally.parked,
+        }
 
     def _queue_check(self) -> dict[str, Any]:
         try:

@@ -14,6 +14,7 @@ from ticketing.api.shared_look import SharedLook
 from ticketing.errors import StoreError
 from ticketing.model import EventState
 from ticketing.sale.catalogue import Catalogue
+from ticketing.store.leases import Settled
 from ticketing.telemetry.metrics import PURCHASE_OUTCOMES, Exposition, Levels, receipt_counts
 
 HEADERS = {"Cache-Control": "no-store", "Vary": "Accept"}
@@ -46,6 +47,7 @@ def as_json(exposition: Exposition, states: list[EventState], *, store_up: bool)
     """The JSON form of the metrics."""
     counted = exposition.values("ticketing_purchases_total", "outcome")
     by_status = exposition.values("flask_http_request_total", "status")
+    settled = exposition.values("ticketing_settled_total", "outcome")
     failed = sum(count for status, count in by_status.items() if status.startswith("5"))
     return {
         "events": [
@@ -62,8 +64,20 @@ def as_json(exposition: Exposition, states: list[EventState], *, store_up: bool)
         "purchases": {outcome: int(counted.get(outcome, 0)) for outcome in PURCHASE_OUTCOMES},
         "errors": int(failed + counted.get("unavailable", 0)),
         "receipts": receipt_counts(states),
-        "outage": {"active": not store_up},
+        "outage": {
+            "active": not store_up or _gauge(exposition, "ticketing_outage") > 0,
+            "outages": int(_gauge(exposition, "ticketing_outages_total")),
+            "reserve_tickets": int(_gauge(exposition, "ticketing_reserve_tickets")),
+            "leased_tickets": sum(state.leased for state in states),
+            "journal_unsettled": int(_gauge(exposition, "ticketing_journal_unsettled")),
+            "settled": {str(outcome): int(settled.get(outcome, 0)) for outcome in Settled},
+        },
     }
+
+
+def _gauge(exposition: Exposition, name: str) -> float:
+    """A sample without labels of its own, 0 where no process has it yet."""
+    return sum(exposition.values(name, "").values())
 
 
 def _wants_json() -> bool:

@@ -55,12 +55,13 @@ class Answer:
 
 def view(purchase: Purchase, receipt: ReceiptStatus) -> dict[str, Any]:
     """A purchase as the API shows it to whoever holds its id."""
+    known = {"tickets": purchase.ticket_ids} if purchase.ticket_ids else {}  # they are final only when it is settled
     return {
         "purchase_id": purchase.purchase_id,
         "event_id": purchase.event_id,
-        "status": "sold",
+        "status": purchase.status,
         "quantity": purchase.quantity,
-        "tickets": purchase.ticket_ids,
+        **known,
         "sold_at": rfc3339(purchase.sold_at_ms),
         "receipt": {"status": receipt, "url": f"/tickets/{purchase.purchase_id}"},
     }
@@ -108,7 +109,7 @@ class Purchases:
         location = {"Location": f"/tickets/{purchase.purchase_id}", "Cache-Control": "no-store"}
         if purchase.replayed:
             return Answer(200, sent, JSON, location | {"Idempotency-Replayed": "true"}), "replayed"
-        return Answer(201, sent, JSON, location), "sold"
+        return Answer(201, sent, JSON, location), purchase.status
 
 
 def blueprint(purchases: Purchases) -> Blueprint:

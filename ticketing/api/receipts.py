@@ -8,9 +8,9 @@ import orjson
 from flask import Blueprint, Response, request
 
 from ticketing.api import problems, purchases
-from ticketing.model import ReceiptStatus
+from ticketing.model import PurchaseStatus, ReceiptStatus
 from ticketing.receipts.files import StoredReceipt
-from ticketing.receipts.status import PurchaseStatus, ReceiptDesk, Standing
+from ticketing.receipts.status import ReceiptDesk, Standing
 
 RETRY_AFTER_S = "1"
 PRIVATE = "private, no-cache"

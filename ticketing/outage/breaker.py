@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from loguru import logger
 
+SALES_FROM_THE_JOURNAL = "sales now come from a journal on this host's disk, and are not in Redis"
 BELIEVED_AT_ONCE_S = 0.0
 BELIEVED_LATEST_S = 5.0
 SOON_S = 10.0  # a failure this soon after the last outage is of the same trouble
@@ -41,17 +42,16 @@ class Breaker:
         """Whether this process is in an outage."""
         return self._since_s is not None
 
-    def trip(self, reason: str) -> None:
-        """The store failed. Says so once an outage."""
+    def trip(self, reason: str, means: str = SALES_FROM_THE_JOURNAL) -> None:
+        """The store failed. Says so once an outage, and what it means for the sale."""
         if self._since_s is not None:
             return
         now_s = time.monotonic()
         again = now_s - self._ended_s < SOON_S
         self._patience_s = min(BELIEVED_LATEST_S, max(0.25, 2 * self._patience_s)) if again else BELIEVED_AT_ONCE_S
         self._since_s = now_s
+        logger.warning("outage: {}; {}", reason, means)
         self._on_outage()
-        what = "sales now come from a journal on this host's disk, and are not in Redis"
-        logger.warning("outage: Redis can't be reached ({}); {}", reason, what)
 
     def may_close(self) -> bool:
         """Whether an answered greeting is to be believed yet."""

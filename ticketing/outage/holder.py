@@ -12,18 +12,21 @@ Rules, before the code (reserve.py has those of one event, journal.py those of t
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import gevent
 from loguru import logger
 
 from ticketing.errors import Unavailable
 from ticketing.model import EventState, Outcome, PurchaseRequest, SaleReply
 from ticketing.outage.breaker import Breaker
 from ticketing.outage.journal import Content, Entry, JournalError, VoidIntent
-from ticketing.outage.journal_writer import JournalWriter
+from ticketing.outage.journal_writer import JournalWriter, NoJournal
 from ticketing.outage.reserve import EventReserve
 from ticketing.store.leases import JournalledPurchase
 from ticketing.store.sale import Versions
 
 COMPACT_BYTES = 1 << 20  # a journal that holds nothing but counts is written anew when it is longer than this
+
+VOIDS_MAX = 100_000
 
 Sale = tuple[str, str]  # event id, seed
 
@@ -41,7 +44,9 @@ class Tally:
 class Holder:
     """One slot of this host, at work."""
 
-    def __init__(self, name: str, nonce: str, writer: JournalWriter, versions: Versions, breaker: Breaker) -> None:
+    def __init__(
+        self, name: str, nonce: str, writer: JournalWriter | NoJournal, versions: Versions, breaker: Breaker
+    ) -> None:
         self.name = name
         self.breaker = breaker
         self.events: dict[Sale, EventReserve] = {}
@@ -54,7 +59,12 @@ class Holder:
     @property
     def poisoned(self) -> bool:
         """Whether the journal failed, and nothing may be sold from it."""
-        return self._writer.journal.poisoned
+        return self._writer.poisoned
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no more void intents can be kept: then no purchase may be sent that could need one."""
+        return len(self.voids) >= VOIDS_MAX
 
     @property
     def owes_nothing(self) -> bool:
@@ -167,7 +177,7 @@ class Holder:
 
     def empty_journal(self) -> None:
         """Rule 2. The counts are written again in the same step: without them nothing could be sold."""
-        short = self._writer.journal.size_bytes < COMPACT_BYTES
+        short = self._writer.size_bytes < COMPACT_BYTES
         if not (self._emptied and short) and self._may_empty() and not self.poisoned:
             self._truncate()
 
@@ -208,8 +218,18 @@ class Holder:
         return reserve.snapshot(sellable)
 
     def _journal_sale(self, reserve: EventReserve, purchase: JournalledPurchase) -> SaleReply:
-        request = purchase.request
+        """In a greenlet of its own: one whose caller is killed meanwhile, at a stop say, is made or lost all the same.
+
+        Raises Unavailable.
+        """
         self._emptied = False
+        error: JournalError | None = gevent.spawn(self._append_sale, reserve, purchase).get()
+        if error is not None:
+            raise Unavailable("the journal failed") from error
+        return SaleReply(Outcome.PROVISIONAL, str(purchase.sold_at_ms))
+
+    def _append_sale(self, reserve: EventReserve, purchase: JournalledPurchase) -> JournalError | None:
+        request = purchase.request
         try:
             self._writer.append(purchase)
         except JournalError as error:
@@ -217,10 +237,10 @@ class Holder:
             reserve.lost_in_the_journal(request)
             if not request.keyed:
                 self.voids[request.purchase_id] = VoidIntent(reserve.event_id, reserve.seed, request.purchase_id)
-            raise Unavailable("the journal failed") from error
+            return error
         reserve.journalled(purchase)
         self.breaker.counts.sold += 1
-        return SaleReply(Outcome.PROVISIONAL, str(purchase.sold_at_ms))
+        return None
 
     def _say_poisoned(self, error: JournalError) -> None:
         if any(reserve.sellable for reserve in self.events.values()):

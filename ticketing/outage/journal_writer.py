@@ -36,6 +36,16 @@ class JournalWriter:
         self._stopping = False
         self._worker: gevent.Greenlet[..., None] | None = None
 
+    @property
+    def poisoned(self) -> bool:
+        """Whether a write failed, and nothing may be sold from the journal."""
+        return self.journal.poisoned
+
+    @property
+    def size_bytes(self) -> int:
+        """How long the file is."""
+        return self.journal.size_bytes
+
     def start(self) -> None:
         """From now on entries are written."""
         if self._worker is None:
@@ -94,3 +104,21 @@ class JournalWriter:
             self.journal.truncate(waiting.entries)
         else:
             self.journal.write(waiting.entries)
+
+
+class NoJournal:
+    """In the place of a writer where there is no journal: like one that failed, and that nothing heals."""
+
+    poisoned = True
+    size_bytes = 0
+
+    def append(self, *_: Entry) -> None:
+        """Raises JournalError."""
+        raise JournalError("there is no journal")
+
+    def truncate(self, *_: Entry) -> None:
+        """Raises JournalError."""
+        raise JournalError("there is no journal")
+
+    def stop(self) -> None:
+        """There is nothing to end."""

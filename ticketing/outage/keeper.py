@@ -14,16 +14,16 @@ import gevent
 from gevent.event import Event as Signal
 from loguru import logger
 
-from ticketing.errors import StoreError, Unavailable
+from ticketing.errors import StoreError, Unavailable, WrongIdSecret
 from ticketing.model import EventState, PurchaseRequest, SaleReply
 from ticketing.outage import slots
-from ticketing.outage.breaker import Breaker
+from ticketing.outage.breaker import SALES_FROM_THE_JOURNAL, Breaker
 from ticketing.outage.holder import Holder, Tally
 from ticketing.outage.journal import Content, Journal, JournalDamaged, JournalError, parse
-from ticketing.outage.journal_writer import JournalWriter, Offload
+from ticketing.outage.journal_writer import JournalWriter, NoJournal, Offload
 from ticketing.outage.lookback import Answered
 from ticketing.outage.reserve import ReserveSize
-from ticketing.outage.settlement import OnSettled, Settlement
+from ticketing.outage.settlement import OnSettled, OnVoided, Settlement
 from ticketing.outage.slots import Slot
 from ticketing.store.leases import LeaseStore
 from ticketing.store.sale import SaleStore, Versions
@@ -31,8 +31,10 @@ from ticketing.store.sale import SaleStore, Versions
 ROUND_S = 0.25
 HEIRS_EVERY_S = 5.0
 ROUNDS_WITHOUT_PROGRESS = 3
+PAUSE_S = 0.01  # at least, between two rounds, however often it is woken
 STOP_PAUSE_S = 0.05
 NOTHING_TO_DO = Tally(0, 0, 0)
+ONLY_503 = "there is no reserve to sell from, so every purchase is answered 503"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +45,12 @@ class KeeperParts:
     sales: SaleStore
     versions: Versions
     breaker: Breaker
-    greet: Callable[[], None]  # raises StoreError
+    greet: Callable[[], None]  # raises StoreError; asks the store also while the breaker is open
+    secret_fingerprint: str
     states: Callable[[], list[EventState]]  # raises StoreError
     answered: Answered
     on_settled: OnSettled
-    void_in_memory: Callable[[str, str, str], None]  # event id, seed, purchase id: where there is no journal
+    on_voided: OnVoided
     offload: Offload
     open_journal: Callable[[Path], Journal]
 
@@ -55,15 +58,19 @@ class KeeperParts:
 class Keeper:
     """One process's reserve, from its start to its end."""
 
-    def __init__(self, parts: KeeperParts, folder: Path, size: ReserveSize) -> None:
+    def __init__(
+        self, parts: KeeperParts, folder: Path, size: ReserveSize, on_round: Callable[[Tally], None] = lambda _: None
+    ) -> None:
         self.breaker = parts.breaker
         self._parts = parts
         self._folder = folder
         self._size = size
+        self._on_round = on_round
         self._slot: Slot | None = None
         self._nonce = secrets.token_hex(8)
-        self._holder: Holder | None = None
-        self._settlement: Settlement | None = None
+        self._holder, self._settlement = self._work_with(NoJournal(), "")
+        self._why_no_slot = ""
+        self._another_secret: str | None = None  # why nothing may be sold, where the store is another shop's
         self._heirs_looked_s = time.monotonic()
         self._left_alone: dict[Path, tuple[int, int]] = {}  # journals that were looked after, as they were then
         self._to_report = False  # an outage ended, and its last line is still to be said
@@ -72,12 +79,13 @@ class Keeper:
         self._worker: gevent.Greenlet[..., None] | None = None
 
     def start(self) -> None:
-        """Take a slot, adopt what its journal says, and go on from there."""
+        """Take a slot, adopt what its journal says, find out whether the store answers, and go on from there."""
         self._see_versions()
+        self._try_slot()
         try:
-            self._take_slot()
-        except JournalError as error:
-            logger.critical("no reserve, and void intents are kept in memory only: {}", error)
+            self._greet()
+        except StoreError as error:
+            self._trip(str(error))
         if self._worker is None:
             self._worker = gevent.spawn(self._run)
 
@@ -85,25 +93,36 @@ class Keeper:
         """Settle what is open and give leases back, as far as the store answers until then."""
         self._stopping = True
         self._wake.set()
-        if self._worker is not None:
-            self._worker.join()
         until_s = time.monotonic() + deadline_s
-        while self._settlement is not None and time.monotonic() < until_s:
-            try:
-                if self._settlement.give_back(now_ms()):
-                    return
+        if self._worker is not None:
+            self._worker.join(deadline_s)  # one round at a time
+        try:
+            while time.monotonic() < until_s and not self._settlement.give_back(now_ms()):
                 gevent.sleep(STOP_PAUSE_S)
-            except StoreError as error:
-                logger.warning("stopped with {} left to do in the journal: {}", self.tally(), error)
-                return
+        except StoreError as error:
+            logger.warning("stopped while Redis is away: {}", error)
+        if (left := self.tally()) != NOTHING_TO_DO:
+            where = "in the journal" if self._slot is not None else "in memory, and so lost"
+            logger.warning("stopped with {} left {}", left, where)
 
     def tally(self) -> Tally:
         """How much may be sold without Redis, and how much is still to be done."""
-        return self._holder.tally() if self._holder is not None else NOTHING_TO_DO
+        return self._holder.tally()
 
-    def seed_of(self, event_id: str) -> str | None:
-        """The seed under which the reserve could sell an event."""
-        return self._holder.seed_of(event_id) if self._holder is not None else None
+    @property
+    def is_full(self) -> bool:
+        """Whether no purchase may be sent that could have to be voided."""
+        return self._holder.is_full
+
+    @property
+    def why_nothing_is_sold(self) -> str | None:
+        """Why this process may neither sell from the store nor from its reserve; None where it may."""
+        return self._another_secret
+
+    def terms(self, event_id: str) -> tuple[str, int] | None:
+        """The seed and the limit a purchase under which the reserve could sell an event; None where it knows none."""
+        seed = self._holder.seed_of(event_id)
+        return None if seed is None else (seed, self._holder.reserve(event_id, seed).quantity_max)
 
     def sell(self, seed: str, request: PurchaseRequest, *, in_doubt: bool) -> SaleReply:
         """Sell from the reserve. `in_doubt`: a script for this id may have run, or may run yet.
@@ -114,34 +133,72 @@ class Keeper:
             return self._sell(seed, request)
         except Unavailable:
             self.breaker.counts.refused += 1
-            if in_doubt and not request.keyed:
-                void = self._parts.void_in_memory if self._holder is None else self._holder.void_later
-                void(request.event_id, seed, request.purchase_id)
+            if in_doubt:
+                self.void_unkeyed(seed, request)
             raise
 
     def _sell(self, seed: str, request: PurchaseRequest) -> SaleReply:
-        if self._holder is None:
-            raise Unavailable("this process has no reserve")
+        if self._another_secret is not None:
+            raise Unavailable(self._another_secret)
         return self._holder.sell(seed, request, now_ms())
+
+    def void_unkeyed(self, seed: str, request: PurchaseRequest) -> None:
+        """A purchase that nobody can ask for again will hold no ticket, whatever late scripts do."""
+        if not request.keyed:
+            self._holder.void_later(request.event_id, seed, request.purchase_id)
+            self._wake.set()
 
     def failed(self, reason: str) -> None:
         """The store failed a purchase: from now on nobody asks it but the keeper."""
-        self.breaker.trip(reason)
+        self._trip(reason)
         self._wake.set()
 
+    def look_now(self) -> None:
+        """The next round comes at once: leases are to be given back, or the store seems to have gone back."""
+        self._wake.set()
+
+    def _trip(self, reason: str) -> None:
+        means = SALES_FROM_THE_JOURNAL if self.tally().reserve_tickets else ONLY_503
+        self.breaker.trip(f"Redis can't be used ({reason})", means)
+
+    def _greet(self) -> None:
+        """Raises StoreError."""
+        try:
+            self._parts.greet()
+        except WrongIdSecret as error:
+            if self._another_secret is None:
+                logger.critical("{}", error)
+            self._another_secret = str(error)
+            raise
+        self._another_secret = None
+
+    def _try_slot(self) -> None:
+        """There is a journal to sell from, or it is said once why not. Without one, voids are kept in memory."""
+        try:
+            self._take_slot()
+        except JournalError as error:
+            if str(error) != self._why_no_slot:
+                self._why_no_slot = str(error)
+                logger.critical("no reserve, and void intents are kept in memory only: {}", error)
+
     def _take_slot(self) -> None:
+        slots.check_secret(self._folder, self._parts.secret_fingerprint)
+        first = 0
         while True:
-            slot = slots.take_lowest(self._folder)
+            slot = slots.take_lowest(self._folder, first)
             try:
-                self._holder, self._settlement = self._open(slot)
-            except JournalDamaged as error:
-                # It stays locked, so that nobody else stumbles over it, and as it is, until a human has looked at it.
-                logger.critical("{} is parked: {}", slot.journal_path, error)
-                continue
-            except BaseException:
+                holder, settlement = self._open(slot)
+            except BaseException as error:
                 slot.release()
-                raise
-            self._slot = slot
+                if not isinstance(error, JournalDamaged):
+                    raise
+                # It stays as it is until a human has looked at it; another slot serves as well.
+                logger.critical("{} is parked: {}", slot.journal_path, error)
+                first = slot.number + 1
+                continue
+            for intent in self._holder.voids.values():
+                holder.void_later(intent.event_id, intent.seed, intent.purchase_id)
+            self._slot, self._holder, self._settlement = slot, holder, settlement
             return
 
     def _see_versions(self) -> None:
@@ -157,37 +214,43 @@ class Keeper:
         except JournalError:
             journal.close()
             raise
-        parts = self._parts
-        writer = JournalWriter(journal, parts.offload)
+        writer = JournalWriter(journal, self._parts.offload)
         writer.start()
-        holder = Holder(slot.holder, self._nonce, writer, parts.versions, self.breaker)
+        holder, settlement = self._work_with(writer, slot.holder)
         holder.adopt(content)
-        return holder, Settlement(holder, parts.leases, parts.sales, parts.answered, self._size, parts.on_settled)
+        return holder, settlement
+
+    def _work_with(self, writer: JournalWriter | NoJournal, name: str) -> tuple[Holder, Settlement]:
+        parts = self._parts
+        holder = Holder(name, self._nonce, writer, parts.versions, self.breaker)
+        reports = (parts.on_settled, parts.on_voided)
+        return holder, Settlement(holder, parts.leases, parts.sales, parts.answered, self._size, *reports)
 
     def _run(self) -> None:
         while not self._stopping:
             try:
                 self._round()
             except StoreError as error:
-                self.failed(str(error))
+                self._trip(str(error))
             except Exception:  # whatever it was, the next round must come: debts are paid there
                 logger.exception("a round of the reserve failed")
-            self._wake.clear()
+            self._on_round(self.tally())
+            gevent.sleep(PAUSE_S)
             self._wake.wait(ROUND_S)
+            self._wake.clear()
 
     def _round(self) -> None:
         if self.breaker.is_open:
-            self._parts.greet()
+            self._greet()
             if not self.breaker.may_close():
                 return
             self.breaker.close()
             self._to_report = True
-        if self._settlement is not None:
-            self._settlement.round(self._parts.states(), now_ms())
+        self._settlement.round(self._parts.states(), now_ms())
         if time.monotonic() - self._heirs_looked_s >= HEIRS_EVERY_S:
             self._heirs_looked_s = time.monotonic()
-            if self._settlement is None:
-                self.start()
+            if self._slot is None:
+                self._try_slot()
             self._settle_heirs()
         if self._to_report and self.tally().unsettled == 0:
             self._to_report = False

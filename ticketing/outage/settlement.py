@@ -31,6 +31,7 @@ VOID_AT_ONCE = 200
 LOUD = (Settled.UNFUNDED, Settled.VOIDED, Settled.KEY_REUSED)
 
 OnSettled = Callable[[str, list[str], list[Settled]], None]  # event id, newly written purchase ids, every outcome
+OnVoided = Callable[[list[str]], None]  # ids that were sold and hold nothing now: what else there is of them must go
 Glances = dict[Sale, Glance]
 
 
@@ -45,6 +46,7 @@ class Settlement:
         answered: Answered,
         size: ReserveSize,
         on_settled: OnSettled,
+        on_voided: OnVoided,
     ) -> None:
         self._holder = holder
         self._leases = leases
@@ -52,6 +54,7 @@ class Settlement:
         self._answered = answered
         self._size = size
         self._on_settled = on_settled
+        self._on_voided = on_voided
         self._failed: set[Sale] = set()  # events whose script failed, said once
 
     def round(self, states: Iterable[EventState], now_ms: int) -> None:
@@ -203,6 +206,10 @@ class Settlement:
         if isinstance(reply, list):
             for purchase_id in purchase_ids:
                 self._holder.voids.pop(purchase_id, None)
+            logger.info("event {}: {} voided, {} barred", sale[0], reply.count("voided"), reply.count("barred"))
+            # "already": the reply that said "voided" was lost, perhaps.
+            tags = zip(purchase_ids, reply, strict=True)
+            self._on_voided([purchase_id for purchase_id, tag in tags if tag in ("voided", "already")])
         elif reply is not Outcome.NO_EVENT:
             self._halt(self._holder.reserve(*sale), f"it answered {reply}")
 

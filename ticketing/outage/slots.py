@@ -15,6 +15,7 @@ from pathlib import Path
 from ticketing.outage.journal import JournalError, sync_folder
 
 HOST_ID_FILE = "host-id"
+FINGERPRINT_FILE = "id-secret-fingerprint"
 HOST_ID = re.compile(r"[0-9a-f]{32}")
 SLOTS_MAX = 1_000
 
@@ -35,25 +36,38 @@ class Slot:
 
 def host_id(folder: Path) -> str:
     """This host's id, made now if it is the first time. Raises JournalError."""
-    path = folder / HOST_ID_FILE
-    try:
-        if not path.exists():
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _make_host_id(path)
-        found = path.read_text().strip()
-    except OSError as error:
-        raise JournalError(f"{folder}: {error.strerror}") from error
+    found = _kept(folder / HOST_ID_FILE, secrets.token_hex(16))
     if HOST_ID.fullmatch(found) is None:
-        raise JournalError(f"{path}: that is no host id")
+        raise JournalError(f"{folder / HOST_ID_FILE}: that is no host id")
     return found
 
 
-def _make_host_id(path: Path) -> None:
+def check_secret(folder: Path, fingerprint: str) -> None:
+    """The journals here were, and will be, written with this id secret. Raises JournalError where it was another.
+
+    Without the store nothing else tells: an heir with another secret would sell a key that a journal holds once more.
+    """
+    if _kept(folder / FINGERPRINT_FILE, fingerprint) != fingerprint:
+        raise JournalError(f"the journals in {folder} were written with another ID_SECRET")
+
+
+def _kept(path: Path, text: str) -> str:
+    """What the file says; it says `text` if it was not there. Raises JournalError."""
+    try:
+        if not path.exists():
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _make(path, text)
+        return path.read_text().strip()
+    except OSError as error:
+        raise JournalError(f"{path.parent}: {error.strerror}") from error
+
+
+def _make(path: Path, text: str) -> None:
     """Whole and on disk before it has its name, so nobody reads half of it, and a power cut makes no second."""
-    draft = path.with_name(f".{HOST_ID_FILE}.{secrets.token_hex(8)}")
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w") as file:
-        file.write(secrets.token_hex(16))
+        file.write(text)
         file.flush()
         os.fsync(descriptor)
     try:
@@ -64,10 +78,10 @@ def _make_host_id(path: Path) -> None:
     sync_folder(path.parent)
 
 
-def take_lowest(folder: Path) -> Slot:
-    """The lowest slot that nobody holds, locked. Raises JournalError."""
+def take_lowest(folder: Path, first: int = 0) -> Slot:
+    """The lowest slot from `first` on that nobody holds, locked. Raises JournalError."""
     this_host = host_id(folder)
-    for number in range(SLOTS_MAX):
+    for number in range(first, SLOTS_MAX):
         if (slot := _take(folder, number, this_host)) is not None:
             return slot
     raise JournalError(f"{folder}: all {SLOTS_MAX} slots are held")

@@ -6,21 +6,13 @@ receipt adds no job, apart from the first time after its file was cleaned up.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import StrEnum
 
 from ticketing.errors import StoreError
-from ticketing.model import Purchase, ReceiptStatus, event_id_of
+from ticketing.model import Purchase, PurchaseStatus, ReceiptStatus, event_id_of
 from ticketing.receipts.files import ReceiptFiles, StoredReceipt
 from ticketing.sale.identity import Identity
 from ticketing.store.outbox import OutboxStore
 from ticketing.store.sale import PurchaseStanding, SaleStore
-
-
-class PurchaseStatus(StrEnum):
-    """What is known of a purchase id that is genuine and not voided."""
-
-    SOLD = "sold"
-    PROVISIONAL = "provisional"  # the store does not have it (yet), or can't be asked
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,8 @@
 """Group commit: what waits goes with the next round trip, one script call an event, whoever asked for it.
 
-What must stay true: a purchase is sent once; its caller gets the reply of the very call that carried it; nothing is
-sent before the store has answered a greeting since the last failure, so that a store that does not answer holds at most
-the purchases of one round trip in doubt. Who has a key hears of an unknown outcome only when the call is too late to
-sell: told sooner, the buyer could ask again, be refused, and the first call could sell after that.
+What must stay true: a purchase is sent once; its caller gets the reply of the very call that carried it; a failure is
+told (`on_failure`, which shuts the store) before the next round trip, so that a store that does not answer holds the
+purchases of one in doubt at most.
 """
 
 import time
@@ -15,14 +14,13 @@ import gevent
 from gevent.event import Event as Signal
 from loguru import logger
 
-from ticketing.errors import StoreError
 from ticketing.model import Outcome, PurchaseRequest, SaleReply
 from ticketing.store.sale import EventBatch, SaleStore
 
-AFTER_FAILURE_S = 0.1  # a store that failed is greeted no more often than this
 NO_REPLY = SaleReply(Outcome.UNKNOWN)
 STOPPED = SaleReply(Outcome.REFUSED, "this process is stopping")
 FAILED = frozenset({Outcome.UNKNOWN, Outcome.REFUSED})
+WITHOUT_ANSWER = FAILED | {Outcome.SCRIPT_FAILED}
 
 Asked = tuple[str, PurchaseRequest]  # the event's seed, and what is asked for
 
@@ -34,7 +32,6 @@ class _Waiting:
     requests: list[Asked] = field(default_factory=list)
     replies: list[SaleReply] = field(default_factory=list)
     done: Signal = field(default_factory=Signal)
-    too_late_s: float = 0.0  # from then on (monotonic) none of the calls can sell any more
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,20 +53,19 @@ class SaleDesk:
     def __init__(
         self,
         store: SaleStore,
-        secret_fingerprint: str,
         *,
         batch_max: int,
         pace_ms: int,
         on_batch: Callable[[BatchReport], None],
+        on_failure: Callable[[str], None],
     ) -> None:
         self._store = store
-        self._secret_fingerprint = secret_fingerprint
         self._batch_max = batch_max
         self._pace_s = pace_ms / 1000
         self._on_batch = on_batch
+        self._on_failure = on_failure
         self._gathering = _Waiting()
         self._wake = Signal()
-        self._greeted = False
         self._began_s = 0.0
         self._stopping = False
         self._flusher: gevent.Greenlet[..., None] | None = None
@@ -97,17 +93,19 @@ class SaleDesk:
         if place == 0:
             self._wake.set()
         waiting.done.wait()
-        reply = waiting.replies[place]
-        if reply.outcome is Outcome.UNKNOWN and request.keyed:
-            gevent.sleep(max(0.0, waiting.too_late_s - time.monotonic()))
-        return reply
+        return waiting.replies[place]
+
+    @property
+    def too_late_s(self) -> float:
+        """From then on (monotonic) no purchase that was sent so far can be sold by the store any more."""
+        return self._store.too_late_s
 
     def _run(self) -> None:
         while not self._stopping or self._gathering.requests:
             self._wake.wait()
             self._wake.clear()
-            # At light load a pause makes batches of what would be single calls; after a failure it spares the store.
-            pause_s = self._began_s + (self._pace_s if self._greeted else AFTER_FAILURE_S) - time.monotonic()
+            # At light load a pause makes batches of what would be single calls.
+            pause_s = self._began_s + self._pace_s - time.monotonic()
             if pause_s > 0:
                 gevent.sleep(pause_s)
             if self._gathering.requests:
@@ -121,8 +119,6 @@ class SaleDesk:
         except Exception:  # whatever is wrong with one batch, its callers must not wait for ever, nor the next ones
             logger.exception("a batch failed")
             waiting.replies, reports = [NO_REPLY] * len(waiting.requests), []
-            self._greeted = False
-        waiting.too_late_s = self._store.too_late_s
         waiting.done.set()
         for report in reports:
             self._tell(report)
@@ -136,20 +132,15 @@ class SaleDesk:
     def _take_to_store(self, requests: Sequence[Asked]) -> tuple[list[SaleReply], list[BatchReport]]:
         grouped = list(self._by_event(requests))
         replies, reports = [NO_REPLY] * len(requests), []
-        for (places, batch), answers in zip(grouped, self._answers([batch for _, batch in grouped]), strict=True):
+        for (places, batch), answers in zip(
+            grouped, self._store.purchase([batch for _, batch in grouped]), strict=True
+        ):
             for place, answer in zip(places, answers, strict=True):
                 replies[place] = answer
             reports.append(self._report(batch, answers))
+        if failed := next((report for report in reports if not FAILED.isdisjoint(report.outcomes)), None):
+            self._on_failure(failed.reason)
         return replies, reports
-
-    def _answers(self, batches: Sequence[EventBatch]) -> list[list[SaleReply]]:
-        try:
-            if not self._greeted:
-                self._store.greet(self._secret_fingerprint)
-                self._greeted = True
-        except StoreError as error:
-            return [[SaleReply(Outcome.REFUSED, str(error))] * len(batch.requests) for batch in batches]
-        return self._store.purchase(batches)
 
     def _by_event(self, requests: Sequence[Asked]) -> Iterator[tuple[list[int], EventBatch]]:
         """The requests an event (and seed), in calls of at most `batch_max`, with their places."""
@@ -162,17 +153,14 @@ class SaleDesk:
                 yield places, EventBatch(event_id, seed, [requests[place][1] for place in places])
 
     def _report(self, batch: EventBatch, replies: Sequence[SaleReply]) -> BatchReport:
-        outcomes = Counter(reply.outcome for reply in replies)
-        if not FAILED.isdisjoint(outcomes):
-            self._greeted = False
         pairs = zip(batch.requests, replies, strict=True)
         sold = [request for request, reply in pairs if reply.outcome is Outcome.SOLD]
         return BatchReport(
             event_id=batch.event_id,
             purchases=len(batch.requests),
-            outcomes=outcomes,
+            outcomes=Counter(reply.outcome for reply in replies),
             sold_ids=[request.purchase_id for request in sold],
             tickets=sum(request.quantity for request in sold),
             seconds=time.monotonic() - self._began_s,
-            reason=next((reply.detail for reply in replies if reply.outcome in FAILED), ""),
+            reason=next((reply.detail for reply in replies if reply.outcome in WITHOUT_ANSWER), ""),
         )

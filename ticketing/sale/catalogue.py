@@ -36,11 +36,13 @@ class Catalogue:
         return list(self._states.values())
 
     def find(self, event_id: str) -> EventState | None:
-        """The event, however old it is; None if there was none `fresh_s` ago. Raises StoreError where none is known."""
+        """The event, however old it is; None if there was none `fresh_s` ago. Raises StoreError if nobody knows."""
         state = self._states.get(event_id)
         if state is None:  # nobody is told "unknown" from what is older: this caller waits for the read under way
             self._refresh(wait=True)
             state = self._states.get(event_id)
+            if state is None:
+                self._raise_failure()
         return state
 
     def find_fresh(self, event_id: str) -> EventState | None:
@@ -79,7 +81,7 @@ class Catalogue:
         """A failure counts as read: without that, each caller of an outage would wait for a timeout of its own."""
         started_s = time.monotonic()
         try:
-            states = self._events.read(self._events.ids())
+            states = self._events.read_sound(self._events.ids())
         except StoreError as error:
             self._failure = error
             self._tried_at_s = time.monotonic()

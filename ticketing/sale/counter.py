@@ -1,12 +1,13 @@
 """The use case: buy. Turns the store's reply to one purchase into the purchase, or into the refusal to tell the buyer.
 
 What must stay true: a refusal is told only where no purchase of this id can exist or come to exist. So a keyed purchase
-is never refused while tickets of its event are leased (another holder's journal may have it), and a purchase with an
-unknown outcome is never refused, but unavailable; without a key it is voided as well, since nobody can ask again.
+is never refused while tickets of its event are leased (another holder's journal may have it); till.py sees to it that
+none is refused whose outcome is unknown.
 """
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from ticketing.errors import (
     BadBuyer,
@@ -27,7 +28,6 @@ from ticketing.model import (
     NOBODY,
     Buyer,
     Contact,
-    EventState,
     Outcome,
     PoolLevel,
     Purchase,
@@ -36,61 +36,83 @@ from ticketing.model import (
     SaleState,
     parse_record,
 )
-from ticketing.outage.voids import Voids
-from ticketing.sale.batch import SaleDesk
+from ticketing.outage.keeper import Keeper
 from ticketing.sale.catalogue import Catalogue
+from ticketing.sale.give_backs import GiveBacks
 from ticketing.sale.identity import Identity, fingerprint
 from ticketing.sale.sold_out import SoldOutMemory
+from ticketing.sale.till import BOUGHT, Till
 from ticketing.store.sale import contact_text
 
-BOUGHT = frozenset({Outcome.SOLD, Outcome.REPLAYED})
 # Refusals that could hide a purchase which another holder has journalled under the same key.
 DOUBTFUL_WHILE_LEASED = frozenset({Outcome.SOLD_OUT, Outcome.NOT_ON_SALE, Outcome.BUYER_LIMIT, Outcome.BAD_QUANTITY})
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What has to be known of an event to ask for its tickets."""
+
+    seed: str
+    quantity_max: int
 
 
 class Counter:
     """Where tickets are bought."""
 
     def __init__(
-        self, identity: Identity, catalogue: Catalogue, desk: SaleDesk, sold_out: SoldOutMemory, voids: Voids
+        self, identity: Identity, catalogue: Catalogue, till: Till, keeper: Keeper, sold_out: SoldOutMemory
     ) -> None:
         self._identity = identity
         self._catalogue = catalogue
-        self._desk = desk
+        self._till = till
+        self._keeper = keeper
         self._sold_out = sold_out
-        self._voids = voids
+        self._give_backs = GiveBacks(keeper.look_now)
 
     def buy(self, event_id: str, quantity: int, buyer: Buyer = NOBODY, key: str | None = None) -> Purchase:
         """The purchase, new or (with a key that was used before) as it stands.
 
         Raises a Refusal, BadQuantity or BadBuyer where nothing was sold, Unavailable where that is not known.
         """
-        state = self._event(event_id)
+        terms = self._terms(event_id)
         request = self._request(event_id, quantity, buyer, key)
         if (left := self._sold_out.left(request)) is not None:
             raise _too_few(request, left)
-        reply, seed = self._ask(state, request)
+        reply = self._ask(terms.seed, request)
+        reply = self._give_backs.await_for(event_id, reply, lambda: self._ask(terms.seed, request))
         if reply.level is not None:
             self._sold_out.saw(event_id, reply.level, refused=reply.outcome is Outcome.SOLD_OUT)
         if reply.outcome in BOUGHT:
             return parse_record(request.purchase_id, reply.detail, replayed=reply.outcome is Outcome.REPLAYED)
-        raise self._refusal(request, seed, reply)
+        if reply.outcome is Outcome.PROVISIONAL:
+            return _provisional(request, reply)
+        raise self._refusal(request, reply)
 
     def quantity_max(self, event_id: str) -> int:
         """How many tickets one purchase of the event may have, as far as is known. Raises UnknownEvent, Unavailable."""
-        return self._event(event_id).event.quantity_max
+        return self._terms(event_id).quantity_max
 
-    def _event(self, event_id: str) -> EventState:
+    def _terms(self, event_id: str) -> Terms:
+        """As the store said last, or the journal of this host where the store was never there to say."""
         try:
             state = self._catalogue.find(event_id)
         except StoreError as error:
+            if (journalled := self._keeper.terms(event_id)) is not None:
+                return Terms(*journalled)
             raise Unavailable(str(error)) from error
         if state is None:
-            raise UnknownEvent(event_id)
-        return state
+            raise self._no_event(event_id)
+        return Terms(state.seed, state.event.quantity_max)
+
+    def _no_event(self, event_id: str) -> TicketingError:
+        """An event that this host has seen and the store has not was lost with it: that is no answer for a buyer."""
+        if self._keeper.terms(event_id) is None:
+            return UnknownEvent(event_id)
+        self._keeper.look_now()
+        return Unavailable("the store does not know this event any more")
 
     def _request(self, event_id: str, quantity: int, buyer: Buyer, key: str | None) -> PurchaseRequest:
-        if key is None and self._voids.full:
+        if key is None and self._keeper.is_full:
             raise PurchaseUnavailable("too many purchases of unknown outcome", keyed=False)
         identity = self._identity
         return PurchaseRequest(
@@ -103,43 +125,42 @@ class Counter:
             key is not None,
         )
 
-    def _ask(self, state: EventState, request: PurchaseRequest) -> tuple[SaleReply, str]:
-        """The reply that counts, and the seed it was asked under.
-
-        Both replies that are asked again prove that the first script did nothing; the purchase id stays the same.
-        """
+    def _ask(self, seed: str, request: PurchaseRequest) -> SaleReply:
+        """The reply that counts. NO_EVENT proves that nothing was done: the event may have been replaced."""
         asked_at_s = time.monotonic()
-        reply = self._ask_desk(state.seed, request)
-        if reply.outcome is Outcome.EXPIRED:
-            reply = self._ask_desk(state.seed, request)
-        if reply.outcome is Outcome.NO_EVENT:
-            try:
-                now = self._catalogue.find_since(request.event_id, asked_at_s)
-            except StoreError as error:
-                return SaleReply(Outcome.REFUSED, str(error)), state.seed
-            if now is None:
-                raise UnknownEvent(request.event_id)
-            return self._ask_desk(now.seed, request), now.seed
-        return reply, state.seed
-
-    def _ask_desk(self, seed: str, request: PurchaseRequest) -> SaleReply:
-        """One try. Where the caller's greenlet is killed in it, at a stop say, nobody will tell the buyer: void it."""
+        reply = self._till.ask(seed, request)
+        if reply.outcome is not Outcome.NO_EVENT:
+            return reply
         try:
-            return self._desk.ask(seed, request)
-        except BaseException:
-            if not request.keyed:
-                self._voids.add(request.event_id, seed, request.purchase_id)
-            raise
+            now = self._catalogue.find_since(request.event_id, asked_at_s)
+        except StoreError as error:
+            raise PurchaseUnavailable(str(error), keyed=request.keyed) from error
+        if now is None:
+            raise self._no_event(request.event_id)
+        return self._till.ask(now.seed, request)
 
-    def _refusal(self, request: PurchaseRequest, seed: str, reply: SaleReply) -> TicketingError:
-        if reply.outcome is Outcome.UNKNOWN and not request.keyed:
-            self._voids.add(request.event_id, seed, request.purchase_id)
+    def _refusal(self, request: PurchaseRequest, reply: SaleReply) -> TicketingError:
+        if reply.outcome is Outcome.KEY_REUSED:
+            return KeyReused()
         level = reply.level
-        if level is None:
+        if level is None:  # halted, gone back, failed within: the keeper finds out, and an operator decides
+            self._keeper.look_now()
             return PurchaseUnavailable(reply.detail or str(reply.outcome), keyed=request.keyed)
         if request.keyed and level.leased > 0 and reply.outcome in DOUBTFUL_WHILE_LEASED:
             return PurchaseUnavailable("tickets are leased: it may be in another process's journal", keyed=True)
         return REFUSALS[reply.outcome](request, reply, level)
+
+
+def _provisional(request: PurchaseRequest, reply: SaleReply) -> Purchase:
+    return Purchase(
+        request.purchase_id,
+        request.event_id,
+        request.fingerprint,
+        int(reply.detail),
+        request.quantity,
+        buyer_tag=request.buyer_tag,
+        replayed=reply.replayed,
+    )
 
 
 def _too_few(request: PurchaseRequest, left: int) -> SoldOut | NotEnoughTickets:
@@ -149,7 +170,6 @@ def _too_few(request: PurchaseRequest, left: int) -> SoldOut | NotEnoughTickets:
 # What the buyer is told of a reply that sold nothing for certain.
 REFUSALS: dict[Outcome, Callable[[PurchaseRequest, SaleReply, PoolLevel], TicketingError]] = {
     Outcome.SOLD_OUT: lambda request, _, level: _too_few(request, level.left),
-    Outcome.KEY_REUSED: lambda *_: KeyReused(),
     Outcome.VOIDED: lambda *_: KeyReused(),  # the key's id is barred for ever
     Outcome.NOT_ON_SALE: lambda _, reply, level: NotOnSale(
         reply.detail, level.opens_ms if reply.detail == SaleState.UPCOMING else None

@@ -7,7 +7,7 @@ then sends and reads once (a failure there leaves the outcome unknown).
 
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol, cast
 
@@ -62,7 +62,7 @@ class Pool(Protocol):
 
     def get_connection(self) -> Connection: ...  # noqa: D102
     def release(self, connection: Connection) -> None: ...  # noqa: D102
-    def disconnect(self) -> None: ...  # noqa: D102
+    def disconnect(self, inuse_connections: bool = True) -> None: ...  # noqa: D102
 
 
 def no_retry() -> Retry:
@@ -98,6 +98,10 @@ class Store:
         # Whether the server knows `#!lua`: a real one does, and then refuses a script before its first write when
         # it is out of memory, read-only or can't persist. fakeredis can't parse the line.
         self.shebang = shebang
+
+    def forget_idle(self) -> None:
+        """Connections that nobody uses are closed: after an outage each may be half open, and would cost a timeout."""
+        self._pool.disconnect(inuse_connections=False)
 
     def exchange(self, commands: Sequence[Command]) -> list[Any]:
         """Send all commands in one write and read a reply each. An error reply is returned in its place, not raised.
@@ -147,6 +151,21 @@ class Store:
     def close(self) -> None:
         """Close every connection."""
         self._pool.disconnect()
+
+
+class GuardedStore(Store):
+    """The same store for callers who are refused at once, and so wait for no timeout, while `is_shut` says so."""
+
+    def __init__(self, store: Store, is_shut: Callable[[], bool]) -> None:
+        super().__init__(store._pool, shebang=store.shebang)
+        self._store = store
+        self._is_shut = is_shut
+
+    def exchange(self, commands: Sequence[Command]) -> list[Any]:
+        """Like that of the store."""
+        if self._is_shut():
+            raise StoreRefused("an outage is under way")
+        return self._store.exchange(commands)
 
 
 def open_store(url: str, *, timeout_s: float, connect_timeout_s: float, connections: int) -> Store:

@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from ticketing.errors import StoreError
+from loguru import logger
+
+from ticketing.errors import ScriptFailed, StoreError, StoreRefused
 from ticketing.model import Event, EventState, ticket_id
 from ticketing.store import keys, scripts
 from ticketing.store.connection import Store
@@ -65,6 +67,7 @@ class EventStore:
     def __init__(self, store: Store, versions: Versions) -> None:
         self._store = store
         self._versions = versions
+        self._damaged: set[str] = set()
 
     def add_chunk(self, event_id: str, seed: str, issued: int, more: int) -> int:
         """Issue up to CHUNK_TICKETS more, if `issued` are issued now; the number issued afterwards, whoever did it.
@@ -130,25 +133,43 @@ class EventStore:
 
     def read(self, event_ids: Sequence[str]) -> list[EventState]:
         """The events as they stand, those that do not exist left out. Raises StoreError."""
-        states: list[EventState] = []
+        found = self._read(event_ids)
+        for state in found:
+            if isinstance(state, StoreError):
+                raise state
+        return [state for state in found if isinstance(state, EventState)]
+
+    def read_sound(self, event_ids: Sequence[str]) -> list[EventState]:
+        """The same, those that are damaged left out too: the others are sold all the same. Says each of them once.
+
+        Raises StoreError where the store can't be asked.
+        """
+        found = self._read(event_ids)
+        for event_id, state in zip(event_ids, found, strict=True):
+            if isinstance(state, StoreError) and event_id not in self._damaged:
+                self._damaged.add(event_id)
+                logger.error("event {} can't be read, and is not sold: {}", event_id, state)
+        return [state for state in found if isinstance(state, EventState)]
+
+    def _read(self, event_ids: Sequence[str]) -> list[EventState | StoreError | None]:
+        """A state an event, None where there is none, or what is wrong with it."""
+        states: list[EventState | StoreError | None] = []
         for first in range(0, len(event_ids), READ_AT_ONCE):
             states += self._read_some(event_ids[first : first + READ_AT_ONCE])
         return states
 
-    def _read_some(self, event_ids: Sequence[str]) -> list[EventState]:
+    def _read_some(self, event_ids: Sequence[str]) -> list[EventState | StoreError | None]:
         calls = []
         for event_id in event_ids:
             k = keys.of_event(event_id)
             calls.append(
                 scripts.Call("state", (k.tickets, k.info, k.purchases, k.receipts, k.failed, k.leases, k.tries), ())
             )
-        states = []
-        for event_id, reply in zip(event_ids, scripts.run_all(self._store, calls), strict=True):
-            if isinstance(reply, StoreError):
+        replies = scripts.run_all(self._store, calls)
+        for reply in replies:
+            if isinstance(reply, StoreRefused):
                 raise reply
-            if reply:
-                states.append(_state_of(event_id, reply))
-        return states
+        return [_state_of(event_id, reply) for event_id, reply in zip(event_ids, replies, strict=True)]
 
 
 CONFLICTS = {
@@ -161,16 +182,24 @@ CONFLICTS = {
 }
 
 
+HALTED_ONLY = {"halted", "halted_why", "version"}  # what halt.lua leaves where the store lost an event
+
+
 def in_order(event_id: str) -> tuple[int, int, str]:
     """The key that sorts event ids for people: 2 before 10, numbers before names."""
     return (0, int(event_id), event_id) if event_id.isdecimal() else (1, 0, event_id)
 
 
-def _state_of(event_id: str, reply: list[Any]) -> EventState:
+def _state_of(event_id: str, reply: Any) -> EventState | StoreError | None:
+    """None where there is no event; one that the store lost may still have the mark that halts it."""
+    if isinstance(reply, StoreError):
+        return reply
+    if not reply or set(reply[0][::2]) == HALTED_ONLY:
+        return None
     try:
         return _state(event_id, reply)
     except (KeyError, ValueError) as error:
-        raise StoreError(f"event {event_id}: its info is damaged: {error!r}") from error
+        return ScriptFailed(f"event {event_id}: its info is damaged: {error!r}")
 
 
 def _state(event_id: str, reply: list[Any]) -> EventState:

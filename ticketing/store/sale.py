@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ticketing.errors import StoreError, StoreRefused, WrongIdSecret
+from ticketing.errors import ScriptFailed, StoreError, StoreRefused, WrongIdSecret
 from ticketing.model import (
     Contact,
     Outcome,
@@ -74,13 +74,13 @@ class SaleStore:
         self._due_ms = due_ms
         self.too_late_s = 0.0  # from then on (monotonic) no purchase that was sent so far can sell any more
 
-    def greet(self, secret_fingerprint: str) -> None:
+    def greet(self, secret_fingerprint: str, probe: Store | None = None) -> None:
         """Returns once the store answers, its time is known, and it is sold from with this id secret only.
 
-        Raises StoreRefused: nothing was left behind that could sell.
+        `probe` is a way to the store that is not shut. Raises StoreRefused: nothing was left behind that could sell.
         """
         try:
-            now, _, secret = self._store.read(
+            now, _, secret = (probe or self._store).read(
                 ("TIME",), ("SET", keys.ID_SECRET, secret_fingerprint, "NX"), ("GET", keys.ID_SECRET)
             )
         except StoreError as error:
@@ -123,8 +123,7 @@ class SaleStore:
 
     def _read(self, batch: EventBatch, reply: Any) -> list[SaleReply]:
         if isinstance(reply, StoreError):
-            outcome = Outcome.REFUSED if isinstance(reply, StoreRefused) else Outcome.UNKNOWN
-            return [SaleReply(outcome, str(reply))] * len(batch.requests)
+            return [SaleReply(_outcome_of(reply), str(reply))] * len(batch.requests)
         if reply[0] in WITHOUT_LEVEL:
             return [SaleReply(Outcome(reply[0]))] * len(batch.requests)
         _, version, now_ms, epoch, left, leased, quantity_max, buyer_max, opens_ms, pairs = reply
@@ -161,6 +160,12 @@ class SaleStore:
         if is_tombstone(record):
             return PurchaseStanding(None, voided=True)
         return PurchaseStanding(parse_record(purchase_id, record), False, due is not None, bool(failed))
+
+
+def _outcome_of(error: StoreError) -> Outcome:
+    if isinstance(error, StoreRefused):
+        return Outcome.REFUSED
+    return Outcome.SCRIPT_FAILED if isinstance(error, ScriptFailed) else Outcome.UNKNOWN
 
 
 def contact_text(contact: Contact) -> str:

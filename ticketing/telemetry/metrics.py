@@ -10,12 +10,13 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from ticketing.model import EventState
+from ticketing.store.leases import Settled
 
 disable_created_metrics()  # a second series for each first, which nobody reads
 
@@ -52,6 +53,35 @@ class SaleMetrics:
         )
         self.batch = Histogram(
             "ticketing_batch_purchases", "Purchases a script call", buckets=BATCH_BUCKETS, registry=registry
+        )
+        self.outages = Counter(
+            "ticketing_outages_total", "Times that a process began to sell without Redis", registry=registry
+        )
+        settled = Counter(
+            "ticketing_settled_total",
+            "Purchases from the journal that met Redis again, by what became of them",
+            ["outcome"],
+            registry=registry,
+        )
+        self.settled = {outcome: settled.labels(outcome) for outcome in Settled}
+        # These are of the moment: those of a process that ended don't count.
+        self.outage = Gauge(
+            "ticketing_outage",
+            "1 while a process can't reach Redis",
+            multiprocess_mode="livemax",
+            registry=registry,
+        )
+        self.reserve = Gauge(
+            "ticketing_reserve_tickets",
+            "Tickets that could be sold now without Redis",
+            multiprocess_mode="livesum",
+            registry=registry,
+        )
+        self.unsettled = Gauge(
+            "ticketing_journal_unsettled",
+            "Journalled purchases that are not in Redis yet",
+            multiprocess_mode="livesum",
+            registry=registry,
         )
 
 
@@ -107,7 +137,6 @@ class Levels(Collector):
             value=oldest_pending_s(self._states),
         )
         yield GaugeMetricFamily("ticketing_store_up", "0: the gauges are the last known", value=int(self._store_up))
-        yield GaugeMetricFamily("ticketing_outage", "1 while the store can't be reached", value=int(not self._store_up))
 
     @staticmethod
     def _by_event(name: str, text: str, values: dict[str, int]) -> Metric:

@@ -61,9 +61,8 @@ class Process:
             states=lambda: self.events.read(list(world.event_ids)),
             answered=self.answered,
             on_settled=self.settled,
-            void_in_memory=lambda event_id, seed, purchase_id: world.exempt.add(
-                purchase_id
-            ),  # it dies with the process
+            secret_fingerprint=SECRET,
+            on_voided=lambda _: None,
             offload=self.offload,
             open_journal=lambda path: TornJournal(path, self),
         )
@@ -95,7 +94,7 @@ class Process:
         self.greenlets += [gevent.spawn(self.serve) for _ in range(BUYERS_AT_ONCE)]
         while True:
             self.stop_here()
-            if self.keeper._holder is None:
+            if self.keeper._slot is None:
                 self.take_slot()
             self.keeper._heirs_looked_s = -1e9 if self.world.chance.random() < 0.3 else 1e9
             self.resize()
@@ -106,7 +105,7 @@ class Process:
 
     def resize(self) -> None:
         """Leases grow and shrink more often than they would."""
-        if self.keeper._settlement is not None:
+        if self.keeper._slot is not None:
             tickets = self.world.chance.choice([0, 3, 5, 8])
             self.keeper._settlement._size = ReserveSize(tickets, share_per_mille=600, low_water=self.world.low_water)
 
@@ -115,8 +114,6 @@ class Process:
         self.keeper._see_versions()
         self.take_slot()
         settlement, holder = self.keeper._settlement, self.keeper._holder
-        assert settlement is not None
-        assert holder is not None
         for _ in range(rounds):
             settlement.round(self.events.read(list(self.world.event_ids)), now_ms())
             self.keeper._settle_heirs()
@@ -183,6 +180,8 @@ class Process:
     def die(self, chance: random.Random) -> None:
         """As by SIGKILL and a power cut: what was not synced may be lost, and no `finally` has any effect."""
         self.dead = True
+        if self.keeper._slot is None:  # what it had to void was in memory only
+            self.world.lost_with_a_poisoned_journal(self)
         for journal in self.journals:
             journal.remember()
             if journal.poisoned:

@@ -81,8 +81,7 @@ class World:
 
     def lost_with_a_poisoned_journal(self, process: Process) -> None:
         holder = process.keeper._holder
-        if holder is not None:
-            self.exempt |= set(holder.voids) | {key for r in holder.events.values() for key in r.in_flight}
+        self.exempt |= set(holder.voids) | {key for r in holder.events.values() for key in r.in_flight}
 
     def next_request(self) -> tuple[PurchaseRequest, int]:
         if self.keys and self.chance.random() < 0.45:
