@@ -26,7 +26,7 @@ STEADY_PORTS = range(11_000, 31_000)
 BACK_S = 20.0
 BACK_AGAIN_S = 60.0
 METRIC = re.compile(r"^(?P<name>[a-z_]+)(?:\{[^}]*\})? (?P<value>[0-9.e+-]+)$", re.MULTILINE)
-TROUBLE = ("ticketing_outage", "ticketing_journal_unsettled")
+OUTAGE, UNSETTLED = "ticketing_outage", "ticketing_journal_unsettled"
 ALARM = re.compile(
     r" CRITICAL |a round of the reserve failed|a batch failed|could not be reported|could not be summed up"
     r"|error in voiding|failed, request"
@@ -95,12 +95,12 @@ class ChaosHost:
             summed[match["name"]] = summed.get(match["name"], 0.0) + float(match["value"])
         return summed
 
-    def is_calm(self) -> bool:
-        """Whether it says that each of its processes sells from the store, and has nothing left to settle."""
+    def is_free_of(self, *troubles: str) -> bool:
+        """Whether it says that it sells from the store, and that none of its processes has any of these troubles."""
         try:
             healthy = all(self.service.request("GET", "/health").json()["status"] == "ok" for _ in range(3))
             seen = self.metrics() if healthy else {}
-            return healthy and not any(seen.get(name, 0.0) for name in TROUBLE)  # those of all its processes
+            return healthy and not any(seen.get(name, 0.0) for name in troubles)
         except (OSError, ValueError):
             return False
 
@@ -150,9 +150,16 @@ class World:
             host.proxy.heal()
             host.proxy.deliver()
 
+    def wait_until_it_sells(self, deadline_s: float) -> None:
+        """Every process sells from the store, though people go on asking."""
+        wait_until(lambda: self._are_free_of(OUTAGE), deadline_s, "no process is in an outage, while people buy")
+
+    def _are_free_of(self, *troubles: str) -> bool:
+        return all(host.is_free_of(*troubles) for host in self.hosts)
+
     def wait_until_calm(self, parked: Set[str], deadline_s: float) -> None:
         """Both hosts sell from the store, and nothing waits in a journal, as far as it could be settled."""
-        wait_until(lambda: all(host.is_calm() for host in self.hosts), deadline_s, "no outage is left")
+        wait_until(lambda: self._are_free_of(OUTAGE, UNSETTLED), deadline_s, "no outage is left, and nothing unsettled")
         wait_until(lambda: not self.unsettled(parked), deadline_s, "every journal is empty")
 
     def unsettled(self, parked: Set[str] = frozenset()) -> list[str]:

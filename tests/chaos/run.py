@@ -29,6 +29,7 @@ LIMITED_POOL, LIMIT = 50_000, 6
 SHOPS = [Shop("rock", 4), Shop("jazz", 3), Shop("folk", 2), Shop(SMALL, 2), Shop(LIMITED, 3, limited=True)]
 EVENT_IDS = [shop.event_id for shop in SHOPS]
 THREADS = 40
+SELLS_S = 60.0
 CALM_S = 120.0
 RECEIPTS_S = 300.0
 HEIRS_S = 60.0
@@ -89,8 +90,9 @@ class Run:
         finally:
             faults.give_up()
             self._world.heal()
-            clients.end()
         say("healed")
+        self._attempt(lambda: self._world.wait_until_it_sells(SELLS_S))
+        say("every process sells from the store while people buy")
         clients.stop()
         return self._judge(history, clients, faults, meter)
 
