@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ticketing import config
-from ticketing.errors import SettingsError, StoreError, TicketingError
+from ticketing.errors import TicketingError
 
 AUDIT_TIMEOUT_S = 30.0  # a step of the audit may wait for a busy store
 
@@ -25,7 +25,7 @@ def main(words: Sequence[str] | None = None) -> int:
     try:
         command: Callable[[argparse.Namespace], int] = options.command
         return command(options)
-    except (SettingsError, StoreError) as error:
+    except TicketingError as error:
         print(error, file=sys.stderr)
         return 2
 
@@ -44,8 +44,29 @@ def _parser() -> argparse.ArgumentParser:
     verify.add_argument("source", help="the code's text, or the path of a PDF")
     verify.add_argument("--key", action="append", help="a public key; by default the one of this DATA_DIR")
     verify.set_defaults(command=_verify)
+    _add_outage(commands.add_parser("outage", help="look at what an outage has left, settle it, decide about it"))
     commands.add_parser("public-key", help="print the key that a gate needs").set_defaults(command=_public_key)
     return parser
+
+
+def _add_outage(outage: argparse.ArgumentParser) -> None:
+    verbs = outage.add_subparsers(required=True, metavar="VERB")
+    verbs.add_parser("show", help="journals, leases, halted events; what decides them").set_defaults(command=_show)
+    verbs.add_parser("settle", help="settle this host's journals that no process holds").set_defaults(command=_settle)
+    accept = verbs.add_parser("accept", help="decide what no rule can; without --yes only says what that would do")
+    kinds = accept.add_subparsers(required=True, metavar="WHAT")
+    event = kinds.add_parser("event", help="a halted event: the store as it is now is the truth")
+    event.add_argument("event_id", metavar="EVENT_ID")
+    event.set_defaults(command=_accept_event)
+    lease = kinds.add_parser("lease", help="a host is lost for good: its tickets go back to the pool")
+    lease.add_argument("holder", metavar="HOLDER", help="as `outage show` names it")
+    lease.add_argument("--event", metavar="EVENT_ID", help="of this event only")
+    lease.set_defaults(command=_accept_lease)
+    journal = kinds.add_parser("journal", help="give up what a parked or damaged journal of this host holds")
+    journal.add_argument("slot", metavar="slot-N")
+    journal.set_defaults(command=_accept_journal)
+    for kind in (event, lease, journal):
+        kind.add_argument("--yes", action="store_true", help="do it")
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -79,6 +100,42 @@ def _audit(options: argparse.Namespace) -> int:
     for sentence in report.sentences():
         print(sentence)
     return 0 if report.ok else 1
+
+
+def _show(_: argparse.Namespace) -> int:
+    from ticketing.outage import commands
+
+    return commands.show(config.load())
+
+
+def _settle(_: argparse.Namespace) -> int:
+    from ticketing.outage import commands
+    from ticketing.receipts.files import ReceiptFiles
+    from ticketing.sale.identity import Identity
+    from ticketing.telemetry import logs
+
+    settings = config.load()
+    logs.set_up("operator", settings.log_level, settings.log_format)
+    files = ReceiptFiles(settings.receipts_dir)
+    return commands.settle(settings, Identity(settings.id_secret).secret_fingerprint, files.delete_all)
+
+
+def _accept_event(options: argparse.Namespace) -> int:
+    from ticketing.outage import commands
+
+    return commands.accept_event(config.load(), options.event_id, yes=options.yes)
+
+
+def _accept_lease(options: argparse.Namespace) -> int:
+    from ticketing.outage import commands
+
+    return commands.accept_lease(config.load(), options.holder, options.event, yes=options.yes)
+
+
+def _accept_journal(options: argparse.Namespace) -> int:
+    from ticketing.outage import commands
+
+    return commands.accept_journal(config.load(), options.slot, yes=options.yes)
 
 
 def _verify(options: argparse.Namespace) -> int:

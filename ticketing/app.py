@@ -17,6 +17,7 @@ from ticketing.errors import TicketingError
 from ticketing.model import Outcome
 from ticketing.operations import Offload, Operations, directly
 from ticketing.outage.breaker import Breaker
+from ticketing.outage.heirs import HeirParts
 from ticketing.outage.holder import Tally
 from ticketing.outage.journal import Journal
 from ticketing.outage.keeper import Keeper, KeeperParts
@@ -114,22 +115,21 @@ class Service:
 
     def _make_keeper(self, versions: Versions, answered: Answered, offload: Offload) -> Keeper:
         settings, fingerprint = self.settings, self.identity.secret_fingerprint
-        parts = KeeperParts(
+        parts = HeirParts(
             leases=LeaseStore(self.store, versions, due_ms=settings.receipt_due_ms),
             sales=self.sales,
             versions=versions,
-            breaker=self.breaker,
-            greet=lambda: self.sales.greet(fingerprint, self.probe),
-            secret_fingerprint=fingerprint,
             states=self.catalogue.states,
-            answered=answered,
             on_settled=self._on_settled,
             on_voided=self.files.delete_all,
             offload=offload,
             open_journal=partial(Journal, fsync=settings.journal_fsync),
         )
+        keeping = KeeperParts(
+            parts, self.breaker, lambda: self.sales.greet(fingerprint, self.probe), fingerprint, answered
+        )
         size = ReserveSize(settings.reserve_tickets, settings.reserve_per_mille, settings.reserve_low_water)
-        return Keeper(parts, settings.journal_dir, size, self._on_round)
+        return Keeper(keeping, settings.journal_dir, size, self._on_round)
 
     def _warn_of_weak_store(self) -> None:
         try:

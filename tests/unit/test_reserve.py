@@ -254,3 +254,39 @@ def test_a_sale_is_open_by_its_last_known_times_and_this_hosts_clock() -> None:
     assert [reserve.is_on_sale(now_ms) for now_ms in (99, 100, 199, 200)] == [False, True, True, False]
     reserve.paused = True
     assert not reserve.is_on_sale(150)
+
+
+def test_what_was_under_way_when_an_operator_decided_is_sent_again_and_explained() -> None:
+    reserve = a_reserve()
+    reserve.met("")
+    change = lease(reserve)
+    assert change is not None
+    reserve.halt(7)
+    reserve.go_on(1_000)
+    reserve.met("")
+    assert (reserve.pending, reserve.explains(change.token), reserve.explains("anything")) == (change, True, False)
+    heir = a_reserve()
+    heir.inherit(reserve.snapshot(0), 0)
+    heir.go_on(1_000)
+    heir.met("")
+    assert (heir.explains(change.token), heir.explains("anything")) == (True, False)
+
+
+def test_a_lease_that_was_won_after_a_decision_trusts_no_token_any_more() -> None:
+    reserve = a_reserve(10)
+    change = lease(reserve, 50)
+    reserve.go_on(1_000)
+    reserve.answered(leased(change, 5))
+    assert (reserve.won, reserve.explains("anything")) == (True, False)
+
+
+def test_a_token_of_a_decision_that_is_known_already_is_no_explanation() -> None:
+    reserve = a_reserve(10)
+    lease(reserve, 50)
+    reserve.decided = 1_000
+    with pytest.raises(UnexplainedToken):
+        reserve.answered(LeaseReply(True, "accepted-1000-a", 0))
+    other = a_reserve(10)
+    lease(other, 50)
+    assert other.answered(LeaseReply(True, "accepted-1000-a", 0)) == []
+    assert (other.decided, other.won, other.sellable, other.token) == (1_000, False, 0, "accepted-1000-a")

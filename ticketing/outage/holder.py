@@ -124,16 +124,13 @@ class Holder:
         self.voids |= content.voids
 
     def learn(self, states: Iterable[EventState]) -> None:
-        """Take over limits and sale times; forget a sale that was replaced; go on where an operator decided."""
+        """Take over limits and sale times; forget a sale that was replaced."""
         for state in states:
             event_id = state.event.event_id
             for other in [sale for sale in self.events if sale[0] == event_id and sale[1] != state.seed]:
                 if not self.events[other].holds_something and not state.halted:
                     self.forget(other)
-            reserve = self.reserve(event_id, state.seed)
-            reserve.describe(state)
-            if reserve.halted_at is not None and not state.halted and state.version > reserve.halted_at:
-                reserve.go_on()
+            self.reserve(event_id, state.seed).describe(state)
 
     def forget(self, sale: Sale) -> None:
         """It was replaced: no script that carries its seed does anything any more, so nothing of it is to be voided."""

@@ -6,6 +6,7 @@ promised is settled before anything else; a journal that can't be used turns off
 
 import secrets
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,25 +16,22 @@ from gevent.event import Event as Signal
 from loguru import logger
 
 from ticketing.errors import StoreError, Unavailable, WrongIdSecret
-from ticketing.model import EventState, PurchaseRequest, SaleReply
-from ticketing.outage import slots
+from ticketing.model import PurchaseRequest, SaleReply
+from ticketing.outage import heirs, slots
 from ticketing.outage.breaker import SALES_FROM_THE_JOURNAL, Breaker
+from ticketing.outage.heirs import NOTHING_TO_DO, HeirParts, Inheritance
 from ticketing.outage.holder import Holder, Tally
-from ticketing.outage.journal import Content, Journal, JournalDamaged, JournalError, parse
-from ticketing.outage.journal_writer import JournalWriter, NoJournal, Offload
+from ticketing.outage.journal import JournalDamaged, JournalError
+from ticketing.outage.journal_writer import JournalWriter, NoJournal
 from ticketing.outage.lookback import Answered
 from ticketing.outage.reserve import ReserveSize
-from ticketing.outage.settlement import OnSettled, OnVoided, Settlement
+from ticketing.outage.settlement import Settlement
 from ticketing.outage.slots import Slot
-from ticketing.store.leases import LeaseStore
-from ticketing.store.sale import SaleStore, Versions
 
 ROUND_S = 0.25
 HEIRS_EVERY_S = 5.0
-ROUNDS_WITHOUT_PROGRESS = 3
 PAUSE_S = 0.01  # at least, between two rounds, however often it is woken
 STOP_PAUSE_S = 0.05
-NOTHING_TO_DO = Tally(0, 0, 0)
 ONLY_503 = "there is no reserve to sell from, so every purchase is answered 503"
 
 
@@ -41,18 +39,11 @@ ONLY_503 = "there is no reserve to sell from, so every purchase is answered 503"
 class KeeperParts:
     """What the keeper works with."""
 
-    leases: LeaseStore
-    sales: SaleStore
-    versions: Versions
+    heirs: HeirParts  # what settles any journal, its own too
     breaker: Breaker
     greet: Callable[[], None]  # raises StoreError; asks the store also while the breaker is open
     secret_fingerprint: str
-    states: Callable[[], list[EventState]]  # raises StoreError
     answered: Answered
-    on_settled: OnSettled
-    on_voided: OnVoided
-    offload: Offload
-    open_journal: Callable[[Path], Journal]
 
 
 class Keeper:
@@ -80,7 +71,7 @@ class Keeper:
 
     def start(self) -> None:
         """Take a slot, adopt what its journal says, find out whether the store answers, and go on from there."""
-        self._see_versions()
+        heirs.see_versions(self._folder, self._parts.heirs.versions)
         self._try_slot()
         try:
             self._greet()
@@ -201,30 +192,24 @@ class Keeper:
             self._slot, self._holder, self._settlement = slot, holder, settlement
             return
 
-    def _see_versions(self) -> None:
-        """The highest versions in this host's journals, whoever holds them: a store below them went back in time."""
-        for path in slots.journals(self._folder) if self._folder.is_dir() else ():
-            for sale, snapshot in _content(path).snapshots.items():
-                self._parts.versions.saw(*sale, snapshot.version)
-
     def _open(self, slot: Slot) -> tuple[Holder, Settlement]:
-        journal = self._parts.open_journal(slot.journal_path)
+        journal = self._parts.heirs.open_journal(slot.journal_path)
         try:
             content = journal.read()
         except JournalError:
             journal.close()
             raise
-        writer = JournalWriter(journal, self._parts.offload)
+        writer = JournalWriter(journal, self._parts.heirs.offload)
         writer.start()
         holder, settlement = self._work_with(writer, slot.holder)
         holder.adopt(content)
         return holder, settlement
 
     def _work_with(self, writer: JournalWriter | NoJournal, name: str) -> tuple[Holder, Settlement]:
-        parts = self._parts
+        parts, answered = self._parts.heirs, self._parts.answered
         holder = Holder(name, self._nonce, writer, parts.versions, self.breaker)
         reports = (parts.on_settled, parts.on_voided)
-        return holder, Settlement(holder, parts.leases, parts.sales, parts.answered, self._size, *reports)
+        return holder, Settlement(holder, parts.leases, parts.sales, answered, self._size, *reports)
 
     def _run(self) -> None:
         while not self._stopping:
@@ -246,7 +231,7 @@ class Keeper:
                 return
             self.breaker.close()
             self._to_report = True
-        self._settlement.round(self._parts.states(), now_ms())
+        self._settlement.round(self._parts.heirs.states(), now_ms())
         if time.monotonic() - self._heirs_looked_s >= HEIRS_EVERY_S:
             self._heirs_looked_s = time.monotonic()
             if self._slot is None:
@@ -257,51 +242,42 @@ class Keeper:
             self.breaker.say_settled()
 
     def _settle_heirs(self) -> None:
-        """Journals of this host that nobody holds are settled and emptied, and their leases given back."""
+        """Journals of this host that nobody holds are settled and emptied, and their leases given back.
+
+        An empty journal too: where a crash came between its truncation and its counts, only the store knows more.
+        """
         for path in slots.journals(self._folder) if self._folder.is_dir() else ():
-            if self._left_alone.get(path) == _stamp(path) or (slot := slots.take(path)) is None:
+            if self._left_alone.get(path) == _stamp(path):
                 continue
             try:
-                self._settle_heir(slot)
+                inherited = heirs.settle_if_left(path, self._parts.heirs)
             except JournalError as error:
-                logger.critical("{} is parked: {}", slot.journal_path, error)
+                logger.critical("{} is parked: {}", path, error)
                 self._left_alone[path] = _stamp(path)
-            finally:
-                slot.release()
-
-    def _settle_heir(self, slot: Slot) -> None:
-        """An empty journal too: where a crash came between its truncation and its counts, only the store knows more."""
-        holder, settlement = self._open(slot)
-        emptied = False
-        try:
-            if (left := holder.tally()) != NOTHING_TO_DO:
-                logger.warning("settling what a process that ended left in {}: {}", slot.journal_path.name, left)
-            holder.learn(self._parts.states())
-            emptied = _settle_whole(holder, settlement)
-        finally:
-            holder.close(empty=emptied)
-        self._left_alone[slot.journal_path] = _stamp(slot.journal_path)
-        if not emptied or holder.tally().parked:
-            logger.critical("{} could not be settled whole: {}", slot.journal_path, holder.tally())
+                continue
+            if inherited is not None:
+                self._left_alone[path] = _stamp(path)
+                _tell(inherited)
 
 
-def _settle_whole(holder: Holder, settlement: Settlement) -> bool:
-    """Whether nothing is left to do, after as many rounds as do something."""
-    idle = 0
-    while idle < ROUNDS_WITHOUT_PROGRESS:
-        before = holder.tally()
-        if settlement.give_back(now_ms()):
-            return True
-        idle = idle + 1 if holder.tally() == before else 0
-    return False
-
-
-def _content(path: Path) -> Content:
-    """What can be read of a journal that somebody may be writing; its holder judges its damage."""
-    try:
-        return parse(path.read_bytes())[1]
-    except (OSError, JournalDamaged):
-        return Content()
+def _tell(inherited: Inheritance) -> None:
+    """What became of a journal that a process left; nothing where it held nothing."""
+    if inherited.before.unsettled or inherited.before.voids or inherited.handed_back:
+        counts = Counter[str]()
+        for (_, outcome), count in inherited.outcomes.items():
+            counts[outcome] += count
+        logger.warning(
+            "{} of a process that ended: {} purchases and {} void intents left, {}, {} tickets handed back",
+            inherited.name,
+            inherited.before.unsettled,
+            inherited.before.voids,
+            ", ".join(f"{count} {outcome}" for outcome, count in counts.items()) or "none settled",
+            inherited.handed_back,
+        )
+    if not inherited.is_settled:
+        logger.critical(
+            "{} could not be settled whole; python -m ticketing outage show says what is left", inherited.name
+        )
 
 
 def _stamp(path: Path) -> tuple[int, int]:

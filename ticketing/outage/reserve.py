@@ -10,7 +10,7 @@ Rules, before the code:
 5. A count that was merely read is never sold: the lease must be won by a compare-and-set of this process first.
 6. The token of the lease in the store is one that this reserve can explain: its own, that of its change under way, or,
    until it is won, one that the journal names. Any other token means that the store went back, or that somebody else
-   sells under our name.
+   sells under our name, unless an operator decided since this reserve last looked: then it is taken as it is.
 
 No clock ends a lease. Pure: it decides, and neither sends nor writes; settlement.py and holder.py do.
 """
@@ -20,7 +20,15 @@ from dataclasses import dataclass, field
 
 from ticketing.model import EventState, PurchaseRequest
 from ticketing.outage.journal import Snapshot
-from ticketing.store.leases import Glance, JournalledPurchase, LeaseChange, LeaseReply, SettleChange, Settled
+from ticketing.store.leases import (
+    Glance,
+    JournalledPurchase,
+    LeaseChange,
+    LeaseReply,
+    SettleChange,
+    Settled,
+    decided_at,
+)
 
 SETTLE_AT_ONCE = 200
 LOW_WATER = 5
@@ -61,6 +69,8 @@ class EventReserve:
     kept: dict[str, int] = field(default_factory=dict)  # keyed ids of a poisoned journal: counted, never settled
     parked: dict[str, Settled] = field(default_factory=dict)  # ids that could not be settled; for an operator
     halted_at: int | None = None  # the version at which the event was halted, as far as this process knows
+    decided: int = 0  # the version of the last decision of an operator that is taken into account
+    trusts: bool = False  # whatever token the store holds next: an operator decided
 
     @property
     def promised(self) -> int:
@@ -103,6 +113,7 @@ class EventReserve:
         self.possible = frozenset(snapshot.tokens) or None
         self.token = next(iter(snapshot.tokens), "")
         self.version, self.sellable, self.won = snapshot.version, sellable, False
+        self.decided = snapshot.version  # what was decided before the journal's last word is known
         self.quantity_max, self.paused = snapshot.quantity_max, snapshot.paused
         self.opens_ms, self.closes_ms = snapshot.opens_ms, snapshot.closes_ms
 
@@ -116,9 +127,13 @@ class EventReserve:
         """Nothing is sold, settled or leased until the event goes on under a higher version."""
         self.halted_at, self.sellable = version, 0
 
-    def go_on(self) -> None:
-        """An operator decided: whatever was known of the lease means nothing any more, and what is open is owed."""
-        self.halted_at, self.pending, self.won, self.possible = None, None, False, None
+    def go_on(self, decided: int = 0) -> None:
+        """An operator decided, at this version: the lease is as the store has it, and what is open is owed.
+
+        What is under way stays so, and is sent again (rule 3): where the store knew no lease of ours, it could yet run.
+        """
+        self.decided = max(self.decided, decided)
+        self.halted_at, self.won, self.trusts = None, False, True
         self.leased = self.sellable = 0
         self.parked.clear()
 
@@ -148,12 +163,13 @@ class EventReserve:
 
     def explains(self, token: str) -> bool:
         """Rule 6. What the store holds without our knowledge is taken over where nothing was known."""
-        return self.possible is None or token in self._explained()
+        return self.possible is None or self.trusts or token in self._explained()
 
     def met(self, token: str) -> None:
         """The store holds this token, which is explained: the next change expects it."""
-        if self.possible is None:
-            self.possible = frozenset({token})
+        if self.possible is None or self.trusts:
+            # Those of before stay: a late change of a dead process may still set one of them.
+            self.possible, self.trusts = (self.possible or frozenset()) | {token}, False
         if self.pending is None:
             self.token = token
 
@@ -197,6 +213,8 @@ class EventReserve:
         assert change is not None
         if reply.moved_on and reply.token != change.token:
             self.sellable = 0
+            if decided_at(reply.token) > self.decided:  # between the last look and this change
+                self.go_on(decided_at(reply.token))
             if self.won or not self.explains(reply.token):
                 raise UnexplainedToken(f"its lease carries the token {reply.token!r}")
             self.pending, self.token = None, reply.token  # a change of a dead process came late
@@ -205,7 +223,7 @@ class EventReserve:
         # With the same token again nothing is won: a late change of a dead process could still expect it.
         self.won = self.won or change.token != change.expected
         if self.won:
-            self.possible = frozenset({reply.token})
+            self.possible, self.trusts = frozenset({reply.token}), False
         if not isinstance(change, SettleChange) or reply.moved_on:  # moved on: the outcomes are lost, settle again
             return []
         return [self._settled(entry, outcome) for entry, outcome in zip(change.purchases, reply.outcomes, strict=True)]

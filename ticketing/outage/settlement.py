@@ -2,7 +2,8 @@
 
 What must stay true: one round at a time, and only while the store answers; before anything else is asked of it, it is
 looked at: a store that went back, or knows another sale, is halted, settles nothing, and its entries are parked in the
-journal, loudly, until an operator decides. A change whose reply was lost is sent again as it was, before the next one.
+journal, loudly, until an operator decides. A decision that this process has not met yet goes before what it knew, so
+that nobody halts again what was decided. A change whose reply was lost is sent again as it was, before the next one.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -84,8 +85,8 @@ class Settlement:
         return [reserve for reserve in self._holder.events.values() if reserve.halted_at is None]
 
     def _look(self) -> Glances:
-        """How the events stand; who went back is halted."""
-        reserves = self._reserves()
+        """How the events stand; who went back is halted, and halted ones go on where an operator decided."""
+        reserves = list(self._holder.events.values())
         # As they were when the store was asked: more may be answered while its reply is on its way.
         newest = [self._answered.newest(reserve.event_id, reserve.seed) for reserve in reserves]
         asks = [
@@ -94,19 +95,43 @@ class Settlement:
         ]
         glances = self._leases.glance(asks)
         for reserve, (_, record), glance in zip(reserves, newest, glances, strict=True):
-            if (why := _went_back(reserve, record, glance)) is not None:
-                self._halt(reserve, why)
-            elif glance.seed == reserve.seed:
-                reserve.met(glance.token)
-            else:
-                self._holder.forget((reserve.event_id, reserve.seed))
+            if glance.decided > reserve.decided:
+                self._take_decision(reserve, glance)
+            elif reserve.halted_at is None or not (glance.halted or _is_gone(reserve, glance)):
+                self._judge(reserve, record, glance)
         return {(reserve.event_id, reserve.seed): glance for reserve, glance in zip(reserves, glances, strict=True)}
 
-    def _halt(self, reserve: EventReserve, why: str) -> None:
-        """Nothing is sold of the event, by anybody, until an operator decides."""
-        promised = reserve.promised
-        self._holder.halt(reserve, self._leases.halt(reserve.event_id, why))
+    def _judge(self, reserve: EventReserve, record: str, glance: Glance) -> None:
+        """Whether the store is the one that it was. Asked too where the mark is gone: put right, or gone back again."""
+        if (why := _went_back(reserve, record, glance)) is not None:
+            self._halt(reserve, why)
+        elif glance.seed == reserve.seed:
+            if reserve.halted_at is not None:
+                reserve.go_on()
+                logger.warning("event {}: the store is as it was before the halt, the sale goes on", reserve.event_id)
+            reserve.met(glance.token)
+        else:
+            self._holder.forget((reserve.event_id, reserve.seed))
+
+    def _take_decision(self, reserve: EventReserve, glance: Glance) -> None:
+        """The store is the truth, whatever was known. A sale that it does not know is gone: what is open is parked."""
         self._answered.forget(reserve.event_id, reserve.seed)
+        reserve.go_on(glance.decided)
+        if glance.seed == reserve.seed:
+            reserve.met(glance.token)
+        elif reserve.open or reserve.promised:
+            self._holder.halt(reserve, glance.decided)
+            logger.critical("event {}: its sale is gone, {} tickets are parked", reserve.event_id, reserve.promised)
+        else:
+            self._holder.forget((reserve.event_id, reserve.seed))
+
+    def _halt(self, reserve: EventReserve, why: str) -> None:
+        """Nothing is sold of the event, by anybody, until an operator decides or the store is put right."""
+        promised = reserve.promised
+        version = self._leases.halt(reserve.event_id, why, reserve.decided)
+        if version is None:
+            return  # an operator decided meanwhile: the next look takes that over
+        self._holder.halt(reserve, version)
         logger.critical(
             "event {} is halted: the store went back in time ({}); {} tickets are parked",
             reserve.event_id,
@@ -212,6 +237,11 @@ class Settlement:
             self._on_voided([purchase_id for purchase_id, tag in tags if tag in ("voided", "already")])
         elif reply is not Outcome.NO_EVENT:
             self._halt(self._holder.reserve(*sale), f"it answered {reply}")
+
+
+def _is_gone(reserve: EventReserve, glance: Glance) -> bool:
+    """Whether the store does not know the sale because an operator took it so."""
+    return glance.seed != reserve.seed and 0 < glance.decided == reserve.decided
 
 
 def _went_back(reserve: EventReserve, record: str, glance: Glance) -> str | None:

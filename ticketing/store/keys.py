@@ -3,10 +3,10 @@
 All keys of an event carry its id as their hash tag, so that a script on them runs on one node of a cluster.
 
     event:{E}:tickets            list    the pool: ids of unsold tickets, text
-    event:{E}:info               hash    seed, version, epoch, issued, planned, sold, voided, paused, halted, opens_ms,
-                                         closes_ms, quantity_max, buyer_max; and what people read: name, venue,
-                                         address, organiser, starts_at_ms, timezone, price_amount, price_currency,
-                                         accent, revision
+    event:{E}:info               hash    seed, version, epoch, issued, planned, sold, voided, paused, halted,
+                                         halted_why, accepted, opens_ms, closes_ms, quantity_max, buyer_max; and what
+                                         people read: name, venue, address, organiser, starts_at_ms, timezone,
+                                         price_amount, price_currency, accent, revision
     event:{E}:purchases          hash    purchase id -> fingerprint|sold_at_ms|ticket,ticket|buyer tag; -<ms>: tombstone
     event:{E}:receipts           zset    the outbox: purchase id by the time (ms) at which it is to be enqueued (again)
     event:{E}:receipts:tries     hash    purchase id -> how often a worker began to render it; only while in the outbox.
@@ -14,12 +14,14 @@ All keys of an event carry its id as their hash tag, so that a script on them ru
     event:{E}:receipts:failed    hash    purchase id -> ms of giving up; it left the outbox then
     event:{E}:buyers             hash    buyer tag -> tickets held; only for events with a limit a buyer
     event:{E}:contacts           hash    purchase id -> JSON {"name", "email"}, where given
-    event:{E}:leases             hash    holder -> token|ticket,ticket
+    event:{E}:leases             hash    holder -> token|ticket,ticket. A token of an operator's decision is
+                                         accepted-<version>-<nonce>
     events                       set     event ids
     ticketing:id-secret          string  fingerprint of the id secret of every host that sells from this store
 
 In `info`, `version` rises with every script that changes a sale, and never falls; `epoch` rises when tickets return or
-are added, or the sale's settings change. `sold` and `issued` count tickets; `voided` counts tombstones.
+are added, or the sale's settings change. `sold` and `issued` count tickets; `voided` counts tombstones. `accepted` is
+the version of the last decision that ended a halt; it stays, also where an event that is gone is made anew.
 """
 
 from typing import NamedTuple

@@ -4,6 +4,7 @@ What must stay true: each change names the token that it expects and the one tha
 very same command again after a lost reply; the answer then says whether it had run.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -14,6 +15,8 @@ from ticketing.model import Outcome, PurchaseRequest
 from ticketing.store import keys, scripts
 from ticketing.store.connection import Store
 from ticketing.store.sale import WITHOUT_LEVEL, Versions
+
+ACCEPTED = re.compile(r"accepted-(\d+)-")  # begins a token that an operator's decision has set, at this version
 
 
 class Settled(StrEnum):
@@ -91,6 +94,8 @@ class Glance:
     closes_ms: int | None
     token: str  # of the holder's lease; "" without one
     record: str | None  # of the purchase that was asked for
+    decided: int = 0  # the version of the last decision of an operator about this event or lease; 0 without one
+    halted: bool = False
 
 
 class LeaseStore:
@@ -120,16 +125,21 @@ class LeaseStore:
             commands += (
                 ("LLEN", k.tickets),
                 ("HLEN", k.leases),
-                ("HMGET", k.info, "seed", "paused", "opens_ms", "closes_ms"),
+                ("HMGET", k.info, "seed", "paused", "opens_ms", "closes_ms", "accepted", "halted"),
                 ("HGET", k.leases, ask.holder),
                 ("HGET", k.purchases, ask.purchase_id),
             )
         replies = self._store.read(*commands) if commands else []
         return [_glance(*replies[at : at + 5]) for at in range(0, len(replies), 5)]
 
-    def halt(self, event_id: str, why: str) -> int:
-        """Nothing of the event is sold until an operator decides; the version since when. Raises StoreError."""
-        return int(scripts.run(self._store, "halt", (keys.of_event(event_id).info,), (why,))[1])
+    def halt(self, event_id: str, why: str, decided: int | None = None) -> int | None:
+        """Nothing of the event is sold until an operator decides; the version since when. Raises StoreError.
+
+        None, and nothing was done, where an operator decided after the decision at version `decided`.
+        """
+        args = (why, "" if decided is None else decided)
+        tag, version = scripts.run(self._store, "halt", (keys.of_event(event_id).info,), args)
+        return None if tag == "decided" else int(version)
 
     def _run(
         self, calls: Sequence[scripts.Call], changes: Sequence[LeaseChange | SettleChange]
@@ -165,7 +175,14 @@ class LeaseStore:
 
 
 def _glance(pool: int, holders: int, info: Sequence[str | None], lease: str | None, record: str | None) -> Glance:
-    seed, paused, opens, closes = info
+    seed, paused, opens, closes, accepted, halted = info
     token = (lease or "").partition("|")[0]
+    decided = max(int(accepted or 0), decided_at(token))
     times = (int(opens) if opens else None, int(closes) if closes else None)
-    return Glance(seed, pool, holders, paused == "1", *times, token, record)
+    return Glance(seed, pool, holders, paused == "1", *times, token, record, decided, halted == "1")
+
+
+def decided_at(token: str) -> int:
+    """The version of the operator's decision that set this token of a lease; 0 where a holder did."""
+    found = ACCEPTED.match(token)
+    return int(found[1]) if found else 0

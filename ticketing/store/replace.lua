@@ -9,7 +9,7 @@ local info, leases = KEYS[2], KEYS[9]
 local old_seed, seen, new_seed, planned = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
 local FIRST = 5
 local call = redis.call
-local meta = call('HMGET', info, 'seed', 'version', 'halted', 'sold', 'epoch', 'revision')
+local meta = call('HMGET', info, 'seed', 'version', 'halted', 'sold', 'epoch', 'revision', 'accepted')
 if not meta[1] or meta[1] ~= old_seed then return {'no_event'} end
 local version, sold = tonumber(meta[2] or 0), tonumber(meta[4] or 0)
 if version < seen then return {'went_back', version} end
@@ -21,4 +21,5 @@ end
 call('UNLINK', unpack(KEYS))
 call('HSET', info, 'seed', new_seed, 'version', version + 1, 'epoch', tonumber(meta[5] or 0) + 1, 'issued', 0,
   'planned', planned, 'sold', 0, 'voided', 0, 'revision', tonumber(meta[6] or 0) + 1, unpack(ARGV, FIRST))
+if meta[7] then call('HSET', info, 'accepted', meta[7]) end -- what an operator decided holds for older seeds, too
 return {'replaced', version + 1}

@@ -14,8 +14,9 @@ from tests.machine.outage.machinery import SimulatedStore, TornJournal
 from tests.sales import LATER_MS, SECRET, SEED, TIMEOUT_MS
 from ticketing.errors import StoreError, Unavailable
 from ticketing.model import Outcome, PurchaseRequest, SaleReply
-from ticketing.outage import slots
+from ticketing.outage import heirs, slots
 from ticketing.outage.breaker import Breaker
+from ticketing.outage.heirs import HeirParts
 from ticketing.outage.journal import FORMAT_LINE, JournalError
 from ticketing.outage.keeper import Keeper, KeeperParts, now_ms
 from ticketing.outage.lookback import Answered
@@ -45,28 +46,26 @@ class Process:
         self.too_late_at = 0
         self.journals: list[TornJournal] = []
         self.writing: dict[int, Callable[[], None]] = {}  # greenlet -> what its fsync would do
-        versions, clock = Versions(), StoreClock()
+        self.versions = versions = Versions()
+        clock = StoreClock()
         store = SimulatedStore(world.network, self, self.stop_here)
         self.sales = SaleStore(store, versions, clock, timeout_ms=TIMEOUT_MS, due_ms=LATER_MS)
         clock.saw(world.store.clock_ms())
         self.events = EventStore(store, versions)
         self.answered = Answered()
         self.breaker = Breaker()
-        parts = KeeperParts(
+        parts = HeirParts(
             leases=LeaseStore(store, versions, due_ms=LATER_MS),
             sales=self.sales,
             versions=versions,
-            breaker=self.breaker,
-            greet=lambda: self.sales.greet(SECRET),
             states=lambda: self.events.read(list(world.event_ids)),
-            answered=self.answered,
             on_settled=self.settled,
-            secret_fingerprint=SECRET,
             on_voided=lambda _: None,
             offload=self.offload,
             open_journal=lambda path: TornJournal(path, self),
         )
-        self.keeper = Keeper(parts, host, ReserveSize(tickets=5, share_per_mille=400, low_water=world.low_water))
+        keeping = KeeperParts(parts, self.breaker, lambda: self.sales.greet(SECRET), SECRET, self.answered)
+        self.keeper = Keeper(keeping, host, ReserveSize(tickets=5, share_per_mille=400, low_water=world.low_water))
         self.greenlets = [] if alone else [gevent.spawn(self.live)]
 
     def stop_here(self) -> None:
@@ -90,7 +89,7 @@ class Process:
         return done
 
     def live(self) -> None:
-        self.keeper._see_versions()
+        heirs.see_versions(self.host, self.versions)
         self.greenlets += [gevent.spawn(self.serve) for _ in range(BUYERS_AT_ONCE)]
         while True:
             self.stop_here()
@@ -111,7 +110,7 @@ class Process:
 
     def clear_up(self, rounds: int) -> str:
         """Settle and give back everything of this host; what is left after so many rounds, in words."""
-        self.keeper._see_versions()
+        heirs.see_versions(self.host, self.versions)
         self.take_slot()
         settlement, holder = self.keeper._settlement, self.keeper._holder
         for _ in range(rounds):
