@@ -159,7 +159,8 @@ class World:
 
     def wait_until_calm(self, parked: Set[str], deadline_s: float) -> None:
         """Both hosts sell from the store, and nothing waits in a journal, as far as it could be settled."""
-        wait_until(lambda: self._are_free_of(OUTAGE, UNSETTLED), deadline_s, "no outage is left, and nothing unsettled")
+        troubles = (OUTAGE,) if parked else (OUTAGE, UNSETTLED)  # the second counts what is parked as well
+        wait_until(lambda: self._are_free_of(*troubles), deadline_s, f"no host tells of {troubles}")
         wait_until(lambda: not self.unsettled(parked), deadline_s, "every journal is empty")
 
     def unsettled(self, parked: Set[str] = frozenset()) -> list[str]:
