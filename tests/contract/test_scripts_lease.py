@@ -10,11 +10,11 @@ from ticketing.store.connection import Store
 from ticketing.store.leases import GlanceAsk, LeaseReply
 
 
-def test_a_first_lease_takes_the_first_tickets_of_the_pool(store: Store) -> None:
+def test_a_first_lease_takes_the_last_tickets_of_the_pool(store: Store) -> None:
     holder = Leasing(store)
     change = holder.change(3)
     assert holder.send(change) == LeaseReply(False, change.token, 3)
-    assert store.one("HGET", K.leases, holder.holder) == f"{change.token}|E1-000001,E1-000002,E1-000003"
+    assert store.one("HGET", K.leases, holder.holder) == f"{change.token}|E1-000100,E1-000099,E1-000098"
     assert len(holder.sound().pool) == 97
 
 

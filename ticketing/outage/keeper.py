@@ -179,17 +179,18 @@ class Keeper:
             slot = slots.take_lowest(self._folder, first)
             try:
                 holder, settlement = self._open(slot)
-            except BaseException as error:
+            except JournalDamaged as error:
                 slot.release()
-                if not isinstance(error, JournalDamaged):
-                    raise
                 # It stays as it is until a human has looked at it; another slot serves as well.
                 logger.critical("{} is parked: {}", slot.journal_path, error)
                 first = slot.number + 1
                 continue
-            for intent in self._holder.voids.values():
+            except BaseException:
+                slot.release()
+                raise
+            before, self._slot, self._holder, self._settlement = self._holder, slot, holder, settlement
+            for intent in list(before.voids.values()):
                 holder.void_later(intent.event_id, intent.seed, intent.purchase_id)
-            self._slot, self._holder, self._settlement = slot, holder, settlement
             return
 
     def _open(self, slot: Slot) -> tuple[Holder, Settlement]:

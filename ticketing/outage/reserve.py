@@ -32,7 +32,6 @@ from ticketing.store.leases import (
 
 SETTLE_AT_ONCE = 200
 LOW_WATER = 5
-CLOSED_FOR_GOOD = frozenset({Settled.SETTLED, Settled.KNOWN})
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,7 +259,7 @@ class EventReserve:
         return f"{self.nonce}-{secrets.token_hex(8)}"
 
     def _settled(self, entry: JournalledPurchase, outcome: Settled) -> tuple[JournalledPurchase, Settled]:
-        if outcome in CLOSED_FOR_GOOD:
+        if is_closed(entry, outcome):
             self.open.pop(entry.request.purchase_id, None)
         else:
             self.parked[entry.request.purchase_id] = outcome
@@ -272,6 +271,14 @@ class EventReserve:
         closed = glance.paused or (glance.closes_ms is not None and now_ms >= glance.closes_ms)
         upcoming = glance.opens_ms is not None and now_ms < glance.opens_ms
         return 0 if low or closed or upcoming or self.limited else wanted
+
+
+def is_closed(entry: JournalledPurchase, outcome: Settled) -> bool:
+    """Whether nothing is left to do about a purchase; else it is parked, for an operator.
+
+    An id without a key is barred only by an intent to void it, of a journal that failed: its buyer was told 503.
+    """
+    return outcome in (Settled.SETTLED, Settled.KNOWN) or (outcome is Settled.VOIDED and not entry.request.keyed)
 
 
 class UnexplainedToken(Exception):

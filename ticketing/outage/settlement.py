@@ -6,6 +6,7 @@ journal, loudly, until an operator decides. A decision that this process has not
 that nobody halts again what was decided. A change whose reply was lost is sent again as it was, before the next one.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
@@ -15,7 +16,7 @@ from ticketing.errors import ScriptFailed, StoreError, StoreRefused
 from ticketing.model import EventState, Outcome
 from ticketing.outage.holder import Holder, Sale
 from ticketing.outage.lookback import Answered
-from ticketing.outage.reserve import EventReserve, ReserveSize, UnexplainedToken
+from ticketing.outage.reserve import EventReserve, ReserveSize, UnexplainedToken, is_closed
 from ticketing.store.leases import (
     Glance,
     GlanceAsk,
@@ -29,7 +30,7 @@ from ticketing.store.leases import (
 from ticketing.store.sale import SaleStore
 
 VOID_AT_ONCE = 200
-LOUD = (Settled.UNFUNDED, Settled.VOIDED, Settled.KEY_REUSED)
+GOOD = (Settled.SETTLED, Settled.KNOWN)
 
 OnSettled = Callable[[str, list[str], list[Settled]], None]  # event id, newly written purchase ids, every outcome
 OnVoided = Callable[[list[str]], None]  # ids that were sold and hold nothing now: what else there is of them must go
@@ -204,10 +205,10 @@ class Settlement:
 
     def _report(self, reserve: EventReserve, settled: Sequence[tuple[JournalledPurchase, Settled]]) -> None:
         outcomes = [outcome for _, outcome in settled]
-        self._holder.breaker.counts.settled += sum(outcome not in LOUD for outcome in outcomes)
-        for loud in LOUD:
-            if count := outcomes.count(loud):
-                logger.critical("event {}: {} journalled purchases are {}: parked", reserve.event_id, count, loud)
+        self._holder.breaker.counts.settled += sum(outcome in GOOD for outcome in outcomes)
+        parked = Counter(outcome for entry, outcome in settled if not is_closed(entry, outcome))
+        for outcome, count in parked.items():
+            logger.critical("event {}: {} journalled purchases are {}: parked", reserve.event_id, count, outcome)
         written = [entry.request.purchase_id for entry, outcome in settled if outcome is Settled.SETTLED]
         self._on_settled(reserve.event_id, written, outcomes)
 

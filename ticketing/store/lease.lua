@@ -1,4 +1,5 @@
--- Fill or empty the lease of one holder: compare-and-set on the lease's token. Also the give-back.
+-- Fill or empty the lease of one holder: compare-and-set on the lease's token. Also the give-back. Leases take from the
+-- end of the pool, so that the first buyers get the first tickets.
 -- KEYS 1 tickets, 2 info, 3 leases
 -- ARGV 1 seed, 2 highest version seen, 3 holder, 4 token expected ('' = no lease yet), 5 token to set,
 --      6 tickets wanted (every journalled ticket that is not settled included), 7 most of the pool to take (per mille)
@@ -31,7 +32,7 @@ if wanted > #ids then
   local more = math.min(wanted - #ids, math.floor(pool * share / 1000))
   if more > 0 then
     -- The first write; an error after it loses these tickets, and never has them twice.
-    for _, id in ipairs(call('LPOP', tickets, more)) do ids[#ids + 1] = id end
+    for _, id in ipairs(call('RPOP', tickets, more)) do ids[#ids + 1] = id end
   end
   call('HSET', leases, holder, token .. '|' .. table.concat(ids, ','))
 else

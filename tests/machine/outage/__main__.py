@@ -1,15 +1,19 @@
-"""python -m tests.machine.outage SEEDS [FIRST]: many runs; prints what they met, and each seed that failed."""
+"""python -m tests.machine.outage SEEDS [FIRST [RULE]]: many runs; prints what they met, and each seed that failed.
+
+With the name of a rule (rules.py) they run without it: the seeds that fail are those that find it.
+"""
 
 import sys
 import tempfile
 from collections import Counter
 from pathlib import Path
 
-from tests.machine.outage.runs import STEPS, run_one
+from tests.machine.outage import rules
+from tests.machine.outage.runs import STEPS, Rule, run_one
 from tests.servers import ValkeyServer
 
 
-def main(seeds: int, first: int) -> int:
+def main(seeds: int, first: int, without: Rule | None) -> int:
     met: Counter[str] = Counter()
     failed = []
     with tempfile.TemporaryDirectory() as folder:
@@ -17,7 +21,8 @@ def main(seeds: int, first: int) -> int:
         server.start("--appendonly", "no")
         store = server.store()
         for seed in range(first, first + seeds):
-            faults, counts = run_one(store, Path(folder) / f"run-{seed}", seed, back=seed % 5 == 4)
+            back = seed % 5 == 4 and without is None
+            faults, counts = run_one(store, Path(folder) / f"run-{seed}", seed, back=back, without=without)
             met += counts
             if faults:
                 failed.append(seed)
@@ -31,5 +36,5 @@ def main(seeds: int, first: int) -> int:
 
 
 if __name__ == "__main__":
-    arguments = [int(word) for word in sys.argv[1:]] or [100]
-    sys.exit(main(arguments[0], arguments[1] if len(arguments) > 1 else 0))
+    said = sys.argv[1:] + ["100", "0", ""][len(sys.argv) - 1 :]
+    sys.exit(main(int(said[0]), int(said[1]), getattr(rules, said[2]) if said[2] else None))

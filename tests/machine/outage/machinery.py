@@ -3,6 +3,7 @@
 What must stay true: everything random comes from the seed; a dead process has no further effect.
 """
 
+import hashlib
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -12,6 +13,7 @@ from typing import Any, cast
 import gevent
 from gevent.event import Event as Signal
 
+from tests.machine.outage.profiles import Profile
 from ticketing.errors import OutcomeUnknown, StoreRefused
 from ticketing.outage.journal import Journal, JournalPoisoned
 from ticketing.store import scripts
@@ -20,31 +22,49 @@ from ticketing.store.connection import Command, Pool, Store
 HOPS = 8  # turns of the hub after which whoever was let go has come to its next gate
 PURCHASE_DEADLINE_AT = 12  # place of the deadline in an EVALSHA of purchase.lua
 READING = frozenset({"", "state"})
+LEASING = frozenset({"lease", "settle"})
 SCRIPT_NAMES = ("purchase", "lease", "settle", "void", "halt", "add", "state", "replace")
+
+
+def mutated(name: str, changes: dict[str, str]) -> scripts.Script:
+    """A script with some of its lines changed."""
+    text = scripts.load(name, True).text
+    for old, new in changes.items():
+        assert old in text, f"{name}.lua has no such line any more: {old}"
+        text = text.replace(old, new)
+    return scripts.Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 
 class Gates:
     """Where simulated processes wait to go on."""
 
     def __init__(self) -> None:
-        self.waiting: list[tuple[Any, Signal]] = []  # a process and its gate
+        self.waiting: list[tuple[Any, bool, Signal]] = []  # a process, whether it is its keeper, and the gate
         self.open = False  # nobody waits any more: the world is being healed
 
-    def stop_here(self, process: Any) -> None:
+    def stop_here(self, process: Any, *, keeper: bool) -> None:
         """The process goes on when the seed says so."""
         if self.open:
             return
         gate = Signal()
-        self.waiting.append((process, gate))
+        self.waiting.append((process, keeper, gate))
         gate.wait()
 
-    def let_one_go(self, chosen: int) -> None:
-        _, gate = self.waiting.pop(chosen)
+    def let_one_go(self, chance: random.Random, hurry: float) -> None:
+        """A keeper in `hurry` of the cases, since its round has many gates; anybody in the others."""
+        keepers = [number for number, (_, keeper, _) in enumerate(self.waiting) if keeper]
+        if keepers and chance.random() < hurry:
+            chosen = chance.choice(keepers)
+        elif self.waiting:
+            chosen = chance.randrange(len(self.waiting))
+        else:
+            return
+        *_, gate = self.waiting.pop(chosen)
         gate.set()
         run_until_all_wait()
 
     def forget(self, process: Any) -> None:
-        self.waiting = [(other, gate) for other, gate in self.waiting if other is not process]
+        self.waiting = [waiting for waiting in self.waiting if waiting[0] is not process]
 
 
 def run_until_all_wait() -> None:
@@ -55,8 +75,9 @@ def run_until_all_wait() -> None:
 class Network:
     """Between all processes and one store."""
 
-    def __init__(self, store: Store, chance: random.Random, counts: Counter[str]) -> None:
+    def __init__(self, store: Store, chance: random.Random, counts: Counter[str], profile: Profile) -> None:
         self.store = store
+        self.profile = profile
         self.chance = chance
         self.counts = counts
         self.up = True
@@ -70,10 +91,8 @@ class Network:
 
     def mutate(self, name: str, old: str, new: str) -> None:
         """A script runs without one of its rules from now on."""
-        script = scripts.load(name, True)
-        assert old in script.text, f"{name}.lua has no such line any more: {old}"
-        sha = self.store.one("SCRIPT", "LOAD", script.text.replace(old, new))
-        self.mutated[script.sha] = sha
+        sha = self.store.one("SCRIPT", "LOAD", mutated(name, {old: new}).text)
+        self.mutated[scripts.load(name, True).sha] = sha
         self.names[sha] = name
 
     def run(self, commands: Sequence[Command]) -> list[Any]:
@@ -81,18 +100,23 @@ class Network:
 
     def carry(self, commands: Sequence[Command], too_late_at: int) -> list[Any]:
         """Take commands to the store, or not. Raises OutcomeUnknown."""
-        luck = (
-            self.chance.random()
-            if self.faulty and any(self.name_of(command) not in READING for command in commands)
-            else 0.0
-        )
-        if luck < 0.75:
+        names = {self.name_of(command) for command in commands}
+        if not self.faulty or names <= READING:
             return self.run(commands)
-        if luck < 0.85:
+        losses = self.profile.lease_losses if names & LEASING else self.profile.losses
+        luck = self.chance.random() - losses.answered
+        if luck < 0:
+            return self.run(commands)
+        if luck < losses.unanswered:
             self.run(commands)
-        elif luck < 0.97:
+        elif luck < losses.unanswered + losses.late:
             self.late.append((too_late_at, list(commands)))
         raise OutcomeUnknown("the reply was lost")
+
+    def late_ones(self, *, leasing: bool) -> list[int]:
+        """Which commands are on their way: those that change leases, or the others."""
+        names = [{self.name_of(command) for command in commands} for _, commands in self.late]
+        return [number for number, said in enumerate(names) if bool(said & LEASING) is leasing]
 
     def deliver_late(self, chosen: int) -> None:
         """Commands of somebody who has long given up, or died, reach the store."""
@@ -146,6 +170,7 @@ class TornJournal(Journal):
         self._process = process
         super().__init__(path, fsync=False)
         self.synced = path.read_bytes()
+        self.perhaps = [self.synced]  # what the disk holds if the process dies now
         process.journals.append(self)
 
     def _guarded(self, work: Callable[[], None]) -> None:
@@ -153,9 +178,11 @@ class TornJournal(Journal):
             raise gevent.GreenletExit
         super()._guarded(work)
         if self._process.disk_fails():
+            self.perhaps = [*dict.fromkeys([*self.perhaps, self.path.read_bytes()])]
             self.poisoned = True
             raise JournalPoisoned("the disk failed")
         self.synced = self.path.read_bytes()
+        self.perhaps = [self.synced]
 
     def close(self) -> None:
         if not self._process.dead:
@@ -172,14 +199,13 @@ class TornJournal(Journal):
                 pass
             finally:
                 self._process.dead = True
-        written = self.path.read_bytes()
+        written = chance.choice([*dict.fromkeys([*self.perhaps_before, self.path.read_bytes()])])
         if written.startswith(self.before_crash):
-            kept = len(self.before_crash) + chance.randint(0, len(written) - len(self.before_crash))
-            self.path.write_bytes(written[:kept])
-        else:  # a truncation was under way: it was done, or it was not
-            self.path.write_bytes(chance.choice([self.before_crash, b"", written]))
+            torn = chance.randint(len(self.before_crash), len(written))
+            written = written[: chance.choice([torn, len(written)])]
+        self.path.write_bytes(written)
         Journal.close(self)
 
     def remember(self) -> None:
         """What is synced now is what no crash takes away."""
-        self.before_crash = self.synced
+        self.before_crash, self.perhaps_before = self.synced, list(self.perhaps)

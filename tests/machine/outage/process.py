@@ -17,10 +17,11 @@ from ticketing.model import Outcome, PurchaseRequest, SaleReply
 from ticketing.outage import heirs, slots
 from ticketing.outage.breaker import Breaker
 from ticketing.outage.heirs import HeirParts
-from ticketing.outage.journal import FORMAT_LINE, JournalError
+from ticketing.outage.journal import FORMAT_LINE, JournalError, parse
 from ticketing.outage.keeper import Keeper, KeeperParts, now_ms
 from ticketing.outage.lookback import Answered
 from ticketing.outage.reserve import ReserveSize
+from ticketing.store import keys
 from ticketing.store.connection import StoreClock
 from ticketing.store.events import EventStore
 from ticketing.store.leases import LeaseStore
@@ -33,7 +34,6 @@ PATIENCE = 8  # logical time after which a purchase that was sent can't sell any
 REFUSED = frozenset(
     {Outcome.SOLD_OUT, Outcome.NOT_ON_SALE, Outcome.BUYER_LIMIT, Outcome.BUYER_REQUIRED, Outcome.BAD_QUANTITY}
 )
-BUYERS_AT_ONCE = 2
 
 
 class Process:
@@ -41,10 +41,11 @@ class Process:
 
     def __init__(self, world: "World", host: Path, *, alone: bool = False) -> None:
         self.world, self.host = world, host
-        self.connected = alone or world.chance.random() < 0.8
+        self.connected = alone or world.chance.random() < world.profile.connected
         self.dead = False
         self.too_late_at = 0
         self.journals: list[TornJournal] = []
+        self.undurable: set[str] = set()  # void intents that are in memory only: the stated exception to invariant 5
         self.writing: dict[int, Callable[[], None]] = {}  # greenlet -> what its fsync would do
         self.versions = versions = Versions()
         clock = StoreClock()
@@ -66,12 +67,20 @@ class Process:
         )
         keeping = KeeperParts(parts, self.breaker, lambda: self.sales.greet(SECRET), SECRET, self.answered)
         self.keeper = Keeper(keeping, host, ReserveSize(tickets=5, share_per_mille=400, low_water=world.low_water))
-        self.greenlets = [] if alone else [gevent.spawn(self.live)]
+        self.buyers: list[gevent.Greenlet[..., None]] = []
+        self.greenlets = [] if alone else [self.spawn(self.live)]
+        self.keeper._worker = next(iter(self.greenlets), None)  # so that it starts no other
 
     def stop_here(self) -> None:
-        self.world.gates.stop_here(self)
+        self.world.gates.stop_here(self, keeper=gevent.getcurrent() not in self.buyers)
         if self.dead:
             raise gevent.GreenletExit
+
+    def spawn(self, work: Callable[[], None]) -> "gevent.Greenlet[..., None]":
+        """What it raises is a violation."""
+        greenlet = gevent.spawn(work)
+        greenlet.link_exception(self.world.broke)
+        return greenlet
 
     def disk_fails(self) -> bool:
         return self.world.disk_fails()
@@ -90,12 +99,14 @@ class Process:
 
     def live(self) -> None:
         heirs.see_versions(self.host, self.versions)
-        self.greenlets += [gevent.spawn(self.serve) for _ in range(BUYERS_AT_ONCE)]
+        self.buyers += [self.spawn(self.serve) for _ in range(self.world.profile.buyers)]
+        self.greenlets += self.buyers
         while True:
             self.stop_here()
             if self.keeper._slot is None:
                 self.take_slot()
             self.keeper._heirs_looked_s = -1e9 if self.world.chance.random() < 0.3 else 1e9
+            self.watch_voids()
             self.resize()
             try:
                 self.keeper._round()
@@ -105,13 +116,16 @@ class Process:
     def resize(self) -> None:
         """Leases grow and shrink more often than they would."""
         if self.keeper._slot is not None:
-            tickets = self.world.chance.choice([0, 3, 5, 8])
+            tickets = self.world.chance.choice(self.world.profile.sizes)
             self.keeper._settlement._size = ReserveSize(tickets, share_per_mille=600, low_water=self.world.low_water)
+
+    def take_over(self) -> None:
+        """A slot, and what its journal says."""
+        heirs.see_versions(self.host, self.versions)
+        self.take_slot()
 
     def clear_up(self, rounds: int) -> str:
         """Settle and give back everything of this host; what is left after so many rounds, in words."""
-        heirs.see_versions(self.host, self.versions)
-        self.take_slot()
         settlement, holder = self.keeper._settlement, self.keeper._holder
         for _ in range(rounds):
             settlement.round(self.events.read(list(self.world.event_ids)), now_ms())
@@ -124,14 +138,42 @@ class Process:
         """Those of the host's other slots that hold more than their format."""
         mine = self.keeper._slot
         assert mine is not None
-        others = [path for path in slots.journals(self.host) if path != mine.journal_path]
+        others = [
+            path for path in slots.journals(self.host) if path != mine.journal_path and not self.is_an_operators(path)
+        ]
         return [path.name for path in others if path.stat().st_size > len(FORMAT_LINE)]
+
+    def is_an_operators(self, path: Path) -> bool:
+        """A failed disk kept the line of a purchase without a key that was told 503 and voided: its heir parks it."""
+        purchases = [
+            entry.request for entry in parse(path.read_bytes())[1].purchases.values() if not entry.request.keyed
+        ]
+        held = [self.world.store.one("HGET", keys.of_event(p.event_id).purchases, p.purchase_id) for p in purchases]
+        return any(record is not None and record.startswith("-") for record in held)
 
     def take_slot(self) -> None:
         try:
             self.keeper._take_slot()
         except JournalError:
             self.world.counts["no slot, the disk failed"] += 1
+
+    def watch_voids(self) -> None:
+        """What is void by now is known, whichever holder the keeper has."""
+        settlement = self.keeper._settlement
+        if "_carry_out_voids" not in vars(settlement):
+            carry_out = settlement._carry_out_voids
+            settlement._carry_out_voids = lambda: self.void(carry_out)  # type: ignore[method-assign]
+
+    def void(self, carry_out: Callable[[], None]) -> None:
+        """What was in memory before is void afterwards, whether the journal works or not."""
+        undurable = set(self.undurable)
+        carry_out()
+        self.undurable -= undurable
+
+    def is_amid_change(self) -> bool:
+        """Whether a lease of its is changing, or its journal failed: what a rule must hold over its death."""
+        holder = self.keeper._holder
+        return holder.poisoned or any(reserve.pending is not None for reserve in holder.events.values())
 
     def settled(self, event_id: str, written: list[str], outcomes: list[Any]) -> None:
         self.world.settled(outcomes)
@@ -173,18 +215,17 @@ class Process:
         try:
             reply = self.keeper.sell(SEED, request, in_doubt=in_doubt)
         except Unavailable:
+            if self.keeper._slot is None or self.keeper._holder.poisoned:
+                self.undurable.add(request.purchase_id)
             return "503", ""
         return ("provisional", "") if reply.outcome is Outcome.PROVISIONAL else ("503", "")
 
     def die(self, chance: random.Random) -> None:
         """As by SIGKILL and a power cut: what was not synced may be lost, and no `finally` has any effect."""
         self.dead = True
-        if self.keeper._slot is None:  # what it had to void was in memory only
-            self.world.lost_with_a_poisoned_journal(self)
         for journal in self.journals:
             journal.remember()
-            if journal.poisoned:
-                self.world.lost_with_a_poisoned_journal(self)
+        self.world.exempt |= self.undurable
         writing = list(self.writing.values())
         self.world.gates.forget(self)
         gevent.killall(self.greenlets, block=True)

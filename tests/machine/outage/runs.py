@@ -16,7 +16,7 @@ from tests.machine.outage.world import World
 from ticketing.outage import breaker
 from ticketing.store.connection import Store
 
-STEPS = 2_500
+STEPS = 5_000
 
 Rule = Callable[[World], "contextlib.AbstractContextManager[object]"]
 

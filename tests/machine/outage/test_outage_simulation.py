@@ -12,8 +12,9 @@ from tests.servers import ValkeyServer
 from ticketing.store.connection import Store
 
 SEEDS = 16
+TRIES = 40  # of seeds, where a change of the simulation has made another world of it
 MET = ("kills", "told provisional", "told sold", "settle settled", "settle known", "late purchase ok", "late void ok")
-MET += ("late lease leased", "disk failures")
+MET += ("late lease leased", "late settle settled", "disk failures", "kills amid a change")
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +46,7 @@ def test_a_store_that_went_back_is_halted_and_nothing_is_sold_twice(fast_store: 
     assert met["steps back"] >= 4
 
 
-@pytest.mark.parametrize(("without", "seed"), rules.FOUND_BY.items(), ids=lambda part: getattr(part, "__name__", ""))
-def test_without_a_rule_something_is_found(fast_store: Store, tmp_path: Path, without: Rule, seed: int) -> None:
-    assert run_one(fast_store, tmp_path / "run", seed, without=without)[0]
+@pytest.mark.parametrize(("without", "first"), rules.FOUND_BY.items(), ids=lambda part: getattr(part, "__name__", ""))
+def test_without_a_rule_something_is_found(fast_store: Store, tmp_path: Path, without: Rule, first: int) -> None:
+    seeds = range(first, first + TRIES)
+    assert any(run_one(fast_store, tmp_path / str(seed), seed, without=without)[0] for seed in seeds)
