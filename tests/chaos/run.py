@@ -26,7 +26,7 @@ SMALL = "club"  # sells out
 SMALL_A_SECOND = 6  # tickets it has, so that it sells out in about half of the run
 LIMITED = "fans"
 LIMITED_POOL, LIMIT = 50_000, 6
-SHOPS = [Shop("rock", 4), Shop("jazz", 3), Shop("folk", 2), Shop(SMALL, 2), Shop(LIMITED, 3, limited=True)]
+SHOPS = [Shop("rock", 4), Shop("jazz", 3), Shop("folk", 2), Shop(SMALL, 2), Shop(LIMITED, 5, limited=True)]
 EVENT_IDS = [shop.event_id for shop in SHOPS]
 THREADS = 40
 SELLS_S = 60.0

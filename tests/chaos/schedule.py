@@ -46,6 +46,7 @@ LASTS_S = {
     Kind.ISOLATE: (2.0, 6.0),
 }
 SPARE = 1.25
+OFTENER = {Kind.LATE: 2}  # only some meet a script on its way
 FIRST_S = 1.0
 WAVE_S, STORM = 40.0, 0.65  # faults come in waves: who had many outages soon after each other trusts the store late
 
@@ -70,7 +71,7 @@ def plan(seed: int, seconds: float) -> list[Fault]:
     """Every fault of a run, the first one first."""
     chance = random.Random(seed)
     times = max(least_times(seconds) + 1, math.ceil(SPARE * least_times(seconds)))
-    struck = [(kind, number) for kind in Kind for number in range(times)]
+    struck = [(kind, number) for kind in Kind for number in range(times * OFTENER.get(kind, 1))]
     chance.shuffle(struck)
     return [
         Fault(
