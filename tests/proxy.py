@@ -1,10 +1,11 @@
-"""A TCP proxy that spoils a connection on purpose: it keeps commands, swallows replies, cuts, and delivers late.
+"""A TCP proxy that spoils a connection on purpose: it keeps commands or loses them, swallows replies, cuts, is late.
 
 What must stay true: it changes no byte; what it kept it delivers in order, even when the client is long gone, as a
-network or a stopped server would.
+network or a stopped server would. What follows a lost command on its connection is lost too, as in a half-open one.
 """
 
 import contextlib
+import random
 import socket
 import struct
 import threading
@@ -25,6 +26,9 @@ class _Link:
         self._server = socket.create_connection((HOST, proxy.target_port))
         self._sending = threading.Lock()
         self._kept: list[bytes] = []
+        self._client_has_gone = False
+        self._is_lost = False
+        self.has_ended = False
         for work in (self._commands, self._replies):
             threading.Thread(target=work, daemon=True).start()
 
@@ -32,12 +36,19 @@ class _Link:
         with contextlib.suppress(OSError):
             while data := self._client.recv(CHUNK):
                 with self._sending:
-                    if self._proxy.keeps_commands or self._kept:  # in order
-                        self._kept.append(data)
-                    else:
-                        self._server.sendall(data)
+                    self._pass_on(data)
+        self._client_has_gone = True
         if not self._kept:
             self.close()
+
+    def _pass_on(self, data: bytes) -> None:
+        self._is_lost = self._is_lost or self._proxy.loses()
+        if self._is_lost:
+            return
+        if self._proxy.keeps_commands or self._kept:  # in order
+            self._kept.append(data)
+        else:
+            self._server.sendall(data)
 
     def _replies(self) -> None:
         with contextlib.suppress(OSError):
@@ -48,17 +59,23 @@ class _Link:
                 else:
                     with contextlib.suppress(OSError):
                         self._client.sendall(data)
-        self.close_client()
+        self.close()  # the server has hung up: nothing can be delivered any more
+        self.has_ended = True
 
     def kept(self) -> int:
         return sum(map(len, self._kept))
 
     def deliver(self) -> None:
         with self._sending, contextlib.suppress(OSError):
+            is_late = bool(self._kept) and self._client_has_gone
+            self._proxy.delivered_late += b"".join(self._kept).count(b"EVALSHA") if is_late else 0
             while self._kept:
                 self._server.sendall(self._kept.pop(0))
+            if is_late:
+                self._server.shutdown(socket.SHUT_WR)  # the server reads all of it, then hangs up
 
     def close_client(self) -> None:
+        self._client_has_gone = True
         _reset(self._client)
 
     def close(self) -> None:
@@ -75,7 +92,10 @@ class Proxy:
         self.swallows_replies = False  # the server gets the commands, and nobody its replies
         self.refuses = False  # new connections are closed at once
         self.delay_s = 0.0  # of each reply
+        self.loses_share = 0.0  # of the commands, each with its connection
         self.swallowed = 0  # bytes
+        self.delivered_late = 0  # scripts whose client had gone
+        self._luck = random.Random(target_port)
         self._links: list[_Link] = []
         self._listener = socket.create_server((HOST, 0))
         self._thread = threading.Thread(target=self._accept, daemon=True)
@@ -84,6 +104,10 @@ class Proxy:
     @property
     def url(self) -> str:
         return f"redis://{HOST}:{self._listener.getsockname()[1]}/0"
+
+    def loses(self) -> bool:
+        """Whether the next command is lost."""
+        return self._luck.random() < self.loses_share
 
     def kept(self) -> int:
         """Bytes of commands that wait to be delivered."""
@@ -104,10 +128,15 @@ class Proxy:
         for link in self._links:
             link.close()
 
+    def reset(self) -> None:
+        """The same, but what was kept stays on its way: it can still be delivered."""
+        for link in self._links:
+            link.close_client() if link.kept() else link.close()
+
     def heal(self) -> None:
         """New connections work again; old ones keep what they kept."""
         self.keeps_commands = self.swallows_replies = self.refuses = False
-        self.delay_s = 0.0
+        self.delay_s = self.loses_share = 0.0
 
     def stop(self) -> None:
         """No connection is left, and nobody listens."""
@@ -125,6 +154,7 @@ class Proxy:
                 try:
                     if self.refuses:
                         raise ConnectionRefusedError
+                    self._links = [link for link in self._links if not link.has_ended]
                     self._links.append(_Link(self, client))
                 except OSError:  # the server is away
                     _reset(client)

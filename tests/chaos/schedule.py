@@ -1,0 +1,93 @@
+"""When which fault strikes whom, and for how long. Decided by the seed alone, so that a run can be made again.
+
+What must stay true: nothing here looks at a clock or at what runs; each kind strikes often enough for its minimum even
+if a few of its faults meet nobody.
+"""
+
+import math
+import random
+from dataclasses import dataclass
+from enum import StrEnum
+
+from tests.chaos.hosts import HOSTS
+
+
+class Kind(StrEnum):
+    """What can happen. Those of a host strike one host, in turn."""
+
+    KILL_SERVER = "kill the server"  # and start it again from its append-only file
+    STOP_SERVER = "stop the server"  # it keeps its connections, and goes on later
+    KILL_WEB = "kill a web worker"
+    KILL_MASTER = "kill the web's master"
+    KILL_RECEIPTS = "kill a receipt worker"
+    CUT = "cut all connections"
+    DELAY = "delay replies"
+    LATE = "deliver commands late"  # when those who sent them have gone
+    SWALLOW = "swallow replies"
+    REFUSE = "refuse connections"
+    LOSE = "lose a quarter"  # of the commands
+    ISOLATE = "isolate one host"  # for long, while the other one sells on
+
+
+OF_THE_SERVER = frozenset({Kind.KILL_SERVER, Kind.STOP_SERVER})
+# How long each lasts, in seconds; of a killed server, until it is started again.
+LASTS_S = {
+    Kind.KILL_SERVER: (0.05, 0.8),
+    Kind.STOP_SERVER: (0.3, 4.0),
+    Kind.KILL_WEB: (0.5, 0.5),
+    Kind.KILL_MASTER: (0.5, 0.5),
+    Kind.KILL_RECEIPTS: (0.5, 0.5),
+    Kind.CUT: (0.1, 0.1),
+    Kind.DELAY: (0.3, 3.0),
+    Kind.LATE: (0.1, 1.3),
+    Kind.SWALLOW: (0.2, 2.5),
+    Kind.REFUSE: (0.3, 2.5),
+    Kind.LOSE: (0.5, 3.0),
+    Kind.ISOLATE: (2.0, 6.0),
+}
+SPARE = 1.25
+OFTENER = {Kind.LATE: 2}  # only some meet a script on its way
+FIRST_S = 1.0
+WAVE_S, STORM = 40.0, 0.65  # faults come in waves: who had many outages soon after each other trusts the store late
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One fault to come. `luck` (0 to 1) decides what else there is to decide."""
+
+    at_s: float
+    kind: Kind
+    host: int | None  # None: the server, and so both
+    lasts_s: float
+    luck: float
+
+
+def least_times(seconds: float) -> int:
+    """How often each kind must meet purchases in a run of this length: 20 times in five minutes."""
+    return max(1, int(seconds / 15))
+
+
+def plan(seed: int, seconds: float) -> list[Fault]:
+    """Every fault of a run, the first one first."""
+    chance = random.Random(seed)
+    times = max(least_times(seconds) + 1, math.ceil(SPARE * least_times(seconds)))
+    struck = [(kind, number) for kind in Kind for number in range(times * OFTENER.get(kind, 1))]
+    chance.shuffle(struck)
+    return [
+        Fault(
+            at_s=_moment((place + chance.random()) / len(struck), seconds),
+            kind=kind,
+            host=None if kind in OF_THE_SERVER else number % HOSTS,
+            lasts_s=chance.uniform(*LASTS_S[kind]),
+            luck=chance.random(),
+        )
+        for place, (kind, number) in enumerate(struck)
+    ]
+
+
+def _moment(share: float, seconds: float) -> float:
+    """When the fault strikes that has this share (0 to 1) of all faults before it."""
+    waves = max(1, round(seconds / WAVE_S))
+    wave_s = (seconds - FIRST_S) / waves
+    into, wave = math.modf(share * waves)
+    return FIRST_S + wave_s * (wave + into * (STORM if waves > 1 else 1.0))
