@@ -17,7 +17,8 @@
     │   └── PurchaseUnavailable         of a purchase: its key tells later what became of it
     └── StoreError                  Redis did not answer as it should
         ├── StoreRefused                it certainly did nothing of what was asked
-        │   └── WrongIdSecret               it is sold from with another id secret
+        │   ├── WrongIdSecret               it is sold from with another id secret
+        │   └── StoreShut                   it was not asked, since an outage is under way
         └── OutcomeUnknown              it may have done it, or may do it later
             └── ScriptFailed                it answers, and a script of one event failed within: the others are served
 
@@ -140,6 +141,10 @@ class StoreRefused(StoreError):
 
 class WrongIdSecret(StoreRefused):
     """The store is sold from with another id secret: from this process nothing is."""
+
+
+class StoreShut(StoreRefused):
+    """Redis was not asked: this process is in an outage."""
 
 
 class OutcomeUnknown(StoreError):

@@ -151,6 +151,21 @@ def test_a_store_that_was_never_reached_is_an_error_and_tried_once_a_second(
     assert events.reads == 2
 
 
+def test_a_store_that_was_not_asked_is_asked_as_soon_as_it_may_be(
+    catalogue: Catalogue, events: FakeEvents, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The keeper reads the moment after an outage: what was refused a moment before it must not count."""
+
+    def shut() -> list[str]:
+        raise StoreShut("an outage is under way")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(events, "ids", shut)
+        with pytest.raises(StoreShut):
+            catalogue.states()
+    assert len(catalogue.states()) == 2
+
+
 def test_a_herd_finds_a_store_that_is_down_with_one_try(catalogue: Catalogue, events: FakeEvents) -> None:
     events.down = True
     got = herd(lambda: catalogue.find("1"))

@@ -1,5 +1,6 @@
 """Metrics and the summary line: quantiles, receipt counts, gauges from the store, sums over processes."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -149,6 +150,24 @@ def test_what_processes_in_subfolders_count_is_summed_into_one_family(
         "# TYPE kept_total counter",
         "kept_total 10.0",
     ]
+
+
+GAUGING = """
+from prometheus_client import CollectorRegistry, Gauge
+Gauge("kept", "Kept", multiprocess_mode="livesum", registry=CollectorRegistry()).set({})
+"""
+
+
+def test_a_gauge_of_a_process_that_was_killed_with_its_master_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody is left then who would have taken its file away."""
+    for value in (1, 2):
+        subprocess.run([sys.executable, "-c", GAUGING.format(value)], check=True, env={MULTIPROCESS: str(tmp_path)})
+    file = next(tmp_path.iterdir())
+    file.rename(file.with_name(f"gauge_livesum_{os.getpid()}.db"))
+    monkeypatch.setenv(MULTIPROCESS, str(tmp_path))
+    assert Exposition(CollectorRegistry(), [tmp_path]).values("kept", "") in ({"": 1.0}, {"": 2.0})
 
 
 class Told:

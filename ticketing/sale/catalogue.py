@@ -9,7 +9,7 @@ import math
 import threading
 import time
 
-from ticketing.errors import StoreError
+from ticketing.errors import StoreError, StoreShut
 from ticketing.model import EventState
 from ticketing.store.events import EventStore
 
@@ -78,13 +78,17 @@ class Catalogue:
         return time.monotonic() - self._tried_at_s < self._fresh_s
 
     def _read(self) -> None:
-        """A failure counts as read: without that, each caller of an outage would wait for a timeout of its own."""
+        """A failure counts as read: without that, each caller would wait for a timeout of its own.
+
+        One that cost nothing does not: it is over as soon as the store may be asked again.
+        """
         started_s = time.monotonic()
         try:
             states = self._events.read_sound(self._events.ids())
         except StoreError as error:
             self._failure = error
-            self._tried_at_s = time.monotonic()
+            if not isinstance(error, StoreShut):
+                self._tried_at_s = time.monotonic()
             return
         self._states = {state.event.event_id: state for state in states}
         self._failure = None

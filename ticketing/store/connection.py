@@ -15,7 +15,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from ticketing.errors import OutcomeUnknown, ScriptFailed, StoreError, StoreRefused
+from ticketing.errors import OutcomeUnknown, ScriptFailed, StoreError, StoreRefused, StoreShut
 
 Command = tuple[str | int | bytes, ...]
 
@@ -173,7 +173,7 @@ class GuardedStore(Store):
     def exchange(self, commands: Sequence[Command]) -> list[Any]:
         """Like that of the store."""
         if self._is_shut():
-            raise StoreRefused("an outage is under way")
+            raise StoreShut("an outage is under way")
         return self._store.exchange(commands)
 
 

@@ -7,6 +7,7 @@ read from the store. No label holds a purchase, a buyer or a raw path.
 
 import math
 import os
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from ticketing.store.leases import Settled
 
 disable_created_metrics()  # a second series for each first, which nobody reads
 
+LIVE_GAUGES = re.compile(r"gauge_live[a-z]*_(?P<pid>\d+)\.db")
 MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"
 PURCHASE_OUTCOMES = (
     "sold",
@@ -169,8 +171,23 @@ class _Summed(Collector):
     def collect(self) -> Iterator[Metric]:
         """Every counter and histogram once, summed. A file that a process has just begun is empty yet."""
         files = [file for folder in self._folders for pattern in ("*.db", "*/*.db") for file in folder.glob(pattern)]
-        merged: Iterable[Metric] = MultiProcessCollector.merge([str(file) for file in files if file.stat().st_size])
+        told = [str(file) for file in files if file.stat().st_size and not _is_of_the_dead(file)]
+        merged: Iterable[Metric] = MultiProcessCollector.merge(told)
         yield from merged
+
+
+def _is_of_the_dead(file: Path) -> bool:
+    """Whether it holds gauges of the moment whose process has ended, with nobody left to take them away."""
+    name = LIVE_GAUGES.fullmatch(file.name)
+    if name is None:
+        return False
+    try:
+        os.kill(int(name["pid"]), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        pass
+    return False
 
 
 class Exposition:
