@@ -8,7 +8,7 @@ import pytest
 
 from tests.servers import wait_until
 from tests.unit.test_counter import a_state
-from ticketing.errors import StoreError, StoreRefused
+from ticketing.errors import StoreError, StoreRefused, StoreShut
 from ticketing.model import EventState
 from ticketing.sale import catalogue as subject
 from ticketing.sale.catalogue import Catalogue
