@@ -152,7 +152,11 @@ def test_one_whose_question_fails_leaves_the_asking_to_another(scene: Scene) -> 
     def fail() -> SaleReply:
         raise RuntimeError("killed, say")
 
-    unlucky = gevent.spawn(lambda: pytest.raises(RuntimeError, scene.waiting.await_for, "1", LEASED, fail))
+    def wait_in_vain() -> None:
+        with pytest.raises(RuntimeError):
+            scene.waiting.await_for("1", LEASED, fail)
+
+    unlucky = gevent.spawn(wait_in_vain)
     waiting = [gevent.spawn(scene.await_for) for _ in range(5)]
     gevent.joinall([unlucky, *waiting], timeout=10)
     assert unlucky.successful()
