@@ -34,20 +34,26 @@ class Market:
 
     def open_shop(self, reserve: int = 20, *, url: str = "", host: str = "host", **settings: Any) -> Shop:
         """A shop that has sold one ticket, and whose reserve is full. Shops of one host share its journals."""
+        shop = self.start_shop(reserve, url=url, host=host, **settings)
+        self.await_shop(shop, reserve)
+        return shop
+
+    def start_shop(self, reserve: int = 20, *, url: str = "", host: str = "host", **settings: Any) -> Shop:
         (self.folder / host).mkdir(exist_ok=True)
-        url = url or self.proxy.url
-        shop = Shop(url, self.folder / host, reserve_tickets=reserve, reserve_per_mille=1000, **settings)
-        self.shops.append(shop)
+        settings = {"reserve_tickets": reserve, "reserve_per_mille": 1000, **settings}
+        self.shops.append(Shop(url or self.proxy.url, self.folder / host, **settings))
+        return self.shops[-1]
+
+    def await_shop(self, shop: Shop, reserve: int = 20) -> None:
         assert shop.buy()["answer"] == "sold"
         wait_until(lambda: shop.tell()["reserve"] == reserve, WELL_S, "its reserve is full")
-        return shop
 
     def journal(self, slot: int = 0, host: str = "host") -> Path:
         return self.folder / host / "data" / "journal" / f"slot-{slot}.journal"
 
-    def check(self, *answers: dict[str, Any], among: Sequence[Shop] = ()) -> Account:
+    def check(self, *answers: dict[str, Any]) -> Account:
         """All is settled, the books balance, and each answer is as the store has it."""
-        for shop in among or self.shops:
+        for shop in self.shops:
             shop.wait_for_store()
         held = account(self.store).check()
         assert audit(self.store).violations == []

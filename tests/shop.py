@@ -91,7 +91,7 @@ class Shop:
     def kill(self) -> None:
         """It ends in the middle of whatever it does."""
         self._process.kill()
-        self._process.wait()
+        self.stop()
 
     def stop(self) -> None:
         """It finishes what it began, and ends."""

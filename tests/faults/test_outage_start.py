@@ -1,4 +1,4 @@
-"""`python -m ticketing run` while the Redis of REDIS_URL is away: it comes up, sells what it had leased, and gets well."""
+"""`python -m ticketing run` while the Redis of REDIS_URL is away: it comes up, sells its leases, gets well."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -70,14 +70,13 @@ def test_a_start_without_redis_sells_what_was_leased_before_and_gets_well(
     )
     store = server.store()
     try:
-        wait_until(
-            lambda: {one["purchase_id"] for one in sold} <= account(store, "rock").sold.keys(), WELL_S, "settled"
-        )
+        promised = {purchase["purchase_id"] for purchase in sold}
+        wait_until(lambda: promised <= account(store, "rock").sold.keys(), WELL_S, "what was promised is settled")
         wait_until(lambda: len(account(store, "rock").leased) == PROCESSES * RESERVE, WELL_S, "leases are filled again")
         account(store, "rock").check()
     finally:
         store.close()
-    service.wait_for_receipts([one["purchase_id"] for one in sold], WELL_S)
+    service.wait_for_receipts(promised, WELL_S)
     assert [event["event_id"] for event in service.events()] == ["rock"]
     service.audit()
     assert "is started again" not in service.log.read_text()

@@ -150,7 +150,9 @@ def test_a_way_on_which_every_fourth_command_is_lost_loses_no_purchase(market: M
 
 @pytest.mark.parametrize("silent", [True, False], ids=["nobody answers", "it is loading"])
 def test_an_answer_from_the_reserve_asks_the_store_nothing(market: Market, silent: bool) -> None:
-    shops = [market.open_shop(300) for _ in range(2)]
+    shops = [market.start_shop(300) for _ in range(2)]
+    for shop in shops:
+        market.await_shop(shop, 300)
     if silent:
         market.proxy.keeps_commands = True
     else:

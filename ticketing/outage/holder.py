@@ -79,6 +79,12 @@ class Holder:
         unsettled = sum(len(reserve.open) for reserve in reserves) - parked
         return Tally(sellable, unsettled, len(self.voids), parked)
 
+    @property
+    def halted_events(self) -> set[str]:
+        """Events about which an operator must decide, as far as this process has found out."""
+        reserves = self.events.values()
+        return {one.event_id for one in reserves if one.halted_at is not None and one.halted_at > one.decided}
+
     def seed_of(self, event_id: str) -> str | None:
         """The seed under which this holder could sell the event; None where it knows nothing of it."""
         return next((seed for known, seed in reversed(self.events) if known == event_id), None)

@@ -101,6 +101,11 @@ class Keeper:
         return self._holder.tally()
 
     @property
+    def halted_events(self) -> set[str]:
+        """Events that are halted, those included that the store has lost and so does not list."""
+        return self._holder.halted_events
+
+    @property
     def is_full(self) -> bool:
         """Whether no purchase may be sent that could have to be voided."""
         return self._holder.is_full
