@@ -46,7 +46,8 @@ class Shop:
 
     def answer(self, number: int) -> dict[str, Any]:
         """The answer, waited for."""
-        wait_until(lambda: number in self._answers, ANSWER_DEADLINE_S, f"answer {number}")
+        wait_until(lambda: number in self._answers or self._has_ended(), ANSWER_DEADLINE_S, f"answer {number}")
+        assert number in self._answers, "\n".join(self.log)
         return self._answers[number]
 
     def has_answered(self, number: int) -> bool:
@@ -108,6 +109,9 @@ class Shop:
             for pipe in (self._process.stdout, self._process.stderr):
                 assert pipe is not None
                 pipe.close()
+
+    def _has_ended(self) -> bool:
+        return self._process.poll() is not None and not self._readers[0].is_alive()
 
     def _send(self, message: dict[str, Any]) -> int:
         number = next(self._numbers)

@@ -71,7 +71,6 @@ class Keeper:
 
     def start(self) -> None:
         """Take a slot, adopt what its journal says, find out whether the store answers, and go on from there."""
-        heirs.see_versions(self._folder, self._parts.heirs.versions)
         self._try_slot()
         try:
             self._greet()
@@ -178,6 +177,7 @@ class Keeper:
                 logger.critical("no reserve, and void intents are kept in memory only: {}", error)
 
     def _take_slot(self) -> None:
+        heirs.see_versions(self._folder, self._parts.heirs.versions)
         slots.check_secret(self._folder, self._parts.secret_fingerprint)
         first = 0
         while True:
@@ -242,7 +242,8 @@ class Keeper:
             self._heirs_looked_s = time.monotonic()
             if self._slot is None:
                 self._try_slot()
-            self._settle_heirs()
+            if self._slot is not None:  # else its folder can't be used, or is another shop's
+                self._settle_heirs()
         if self._to_report and self.tally().unsettled == 0:
             self._to_report = False
             self.breaker.say_settled()
@@ -252,7 +253,7 @@ class Keeper:
 
         An empty journal too: where a crash came between its truncation and its counts, only the store knows more.
         """
-        for path in slots.journals(self._folder) if self._folder.is_dir() else ():
+        for path in slots.journals(self._folder):
             if self._left_alone.get(path) == _stamp(path):
                 continue
             try:
