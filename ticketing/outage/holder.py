@@ -55,6 +55,7 @@ class Holder:
         self._writer = writer
         self._versions = versions
         self._emptied = True  # whether the journal holds nothing but its format and counts
+        self._said_poisoned = writer.poisoned  # where there is no journal, the keeper says why
 
     @property
     def poisoned(self) -> bool:
@@ -201,6 +202,7 @@ class Holder:
         reserves = self.events.values()
         settled = not any(reserve.open or reserve.in_flight or reserve.pending is not None for reserve in reserves)
         if self.poisoned and settled and not self.voids and self._truncate():
+            self._said_poisoned = False
             for reserve in reserves:
                 reserve.kept.clear()
             logger.warning("the journal was emptied and works again")
@@ -250,7 +252,8 @@ class Holder:
         return None
 
     def _say_poisoned(self, error: JournalError) -> None:
-        if any(reserve.sellable for reserve in self.events.values()):
+        if not self._said_poisoned:
+            self._said_poisoned = True
             logger.critical("the journal failed ({}): nothing is sold from it until it could be emptied", error)
         for reserve in self.events.values():
             reserve.sellable = 0
