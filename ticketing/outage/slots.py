@@ -94,7 +94,7 @@ def journals(folder: Path) -> list[Path]:
     None where there is no such folder. Raises JournalError where it can't be read.
     """
     try:
-        paths = [folder / name for name in os.listdir(folder) if JOURNAL.fullmatch(name)]
+        paths = [path for path in folder.iterdir() if JOURNAL.fullmatch(path.name)]
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
