@@ -51,7 +51,7 @@ class Process:
     def __init__(self, store: Store, folder: Path, secret: str = SECRET) -> None:
         self.folder = folder
         self.is_away = False
-        self.is_dead = False
+        self.is_dead = self.report_fails = False
         self.bug: Exception | None = None
         self.rounds = 0
         self.disk = Disk()
@@ -80,6 +80,8 @@ class Process:
 
     def _count(self) -> None:
         self.rounds += 1
+        if self.report_fails:
+            raise OSError("the disk is full of metrics")
 
     def start(self) -> "Process":
         self.keeper.start()
@@ -205,6 +207,16 @@ def test_a_bug_in_a_round_does_not_end_the_rounds(make: Make, said: list[str]) -
     until(lambda: process.keeper.tally().unsettled == 0, "it is settled")
 
 
+def test_a_round_that_can_not_be_reported_does_not_end_the_rounds_either(make: Make) -> None:
+    process = make().start()
+    process.report_fails = True
+    process.await_rounds()
+    process.go_away()
+    process.await_rounds()
+    process.come_back()
+    process.await_reserve()
+
+
 def test_a_damaged_journal_that_is_met_at_the_start_is_parked_and_the_next_slot_taken(
     make: Make, tmp_path: Path, said: list[str]
 ) -> None:
@@ -263,7 +275,7 @@ def test_void_intents_that_were_kept_in_memory_are_journalled_once_a_slot_is_fou
     (tmp_path / "journal").unlink()
     process.disk.free.clear()
     finding = gevent.spawn(process.keeper._try_slot)
-    until(lambda: process.disk.waits, "the first is on its way to the disk")
+    until(lambda: process.disk.waits, "they are on their way to the disk")
     arriving = gevent.spawn(process.keeper.void_unkeyed, SEED, late := a_request())
     gevent.sleep(0)
     process.disk.free.set()

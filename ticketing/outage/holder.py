@@ -9,7 +9,7 @@ Rules, before the code (reserve.py has those of one event, journal.py those of t
    what was on disk before is settled, and only then a truncation that works heals it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import gevent
@@ -119,10 +119,13 @@ class Holder:
 
     def void_later(self, event_id: str, seed: str, purchase_id: str) -> None:
         """The id will hold no ticket; on disk before this returns, where the disk can be written."""
-        intent = VoidIntent(event_id, seed, purchase_id)
-        self.voids[purchase_id] = intent
-        self._emptied = False
-        self.try_to_journal([intent])
+        self.take_voids({purchase_id: VoidIntent(event_id, seed, purchase_id)})
+
+    def take_voids(self, intents: Mapping[str, VoidIntent]) -> None:
+        """The same for many ids at once, which share one fsync."""
+        self.voids |= intents
+        self._emptied = self._emptied and not intents
+        self.try_to_journal(list(intents.values()))
 
     def adopt(self, content: Content) -> None:
         """Take over what a journal says: what is open is owed; what is sellable may be sold while Redis is away."""

@@ -194,8 +194,7 @@ class Keeper:
                 slot.release()
                 raise
             before, self._slot, self._holder, self._settlement = self._holder, slot, holder, settlement
-            for intent in list(before.voids.values()):
-                holder.void_later(intent.event_id, intent.seed, intent.purchase_id)
+            holder.take_voids(before.voids)
             return
 
     def _open(self, slot: Slot) -> tuple[Holder, Settlement]:
@@ -220,15 +219,20 @@ class Keeper:
     def _run(self) -> None:
         while not self._stopping:
             try:
-                self._round()
-            except StoreError as error:
-                self._trip(str(error))
+                self._try_round()
             except Exception:  # whatever it was, the next round must come: debts are paid there
                 logger.exception("a round of the reserve failed")
-            self._on_round(self.tally())
             gevent.sleep(PAUSE_S)
             self._wake.wait(ROUND_S)
             self._wake.clear()
+
+    def _try_round(self) -> None:
+        try:
+            self._round()
+        except StoreError as error:
+            self._trip(str(error))
+        finally:
+            self._on_round(self.tally())
 
     def _round(self) -> None:
         if self.breaker.is_open:
