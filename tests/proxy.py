@@ -1,7 +1,8 @@
 """A TCP proxy that spoils a connection on purpose: it keeps commands or loses them, swallows replies, cuts, is late.
 
-What must stay true: it changes no byte; what it kept it delivers in order, even when the client is long gone, as a
-network or a stopped server would. What follows a lost command on its connection is lost too, as in a half-open one.
+What must stay true: it changes no byte of what it passes on; what it kept it delivers in order, even when the client is
+long gone, as a network or a stopped server would. What follows a lost command on its connection is lost too, as in a
+half-open one.
 """
 
 import contextlib
@@ -17,6 +18,38 @@ CHUNK = 1 << 16
 RESET = struct.pack("ii", 1, 0)  # SO_LINGER: close with a reset, as a crash would
 
 
+class _Commands:
+    """Tells the commands in a stream of bytes, which break anywhere."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def feed(self, data: bytes) -> list[str]:
+        """The names of the commands that are whole now."""
+        self._rest += data
+        names = []
+        while (command := self._first()) is not None:
+            names.append(command)
+        return names
+
+    def _first(self) -> str | None:
+        count, words, rest = -1, [], self._rest
+        while len(words) != count:
+            line, end, rest = rest.partition(b"\r\n")
+            if not end:
+                return None
+            if count < 0:
+                count = int(line[1:])
+                continue
+            size = int(line[1:])
+            if len(rest) < size + 2:
+                return None
+            words.append(rest[:size])
+            rest = rest[size + 2 :]
+        self._rest = rest
+        return words[0].decode().upper()
+
+
 class _Link:
     """One client's connection and its own connection to the server."""
 
@@ -28,6 +61,7 @@ class _Link:
         self._kept: list[bytes] = []
         self._client_has_gone = False
         self._is_lost = False
+        self._asked = _Commands()
         self.has_ended = False
         for work in (self._commands, self._replies):
             threading.Thread(target=work, daemon=True).start()
@@ -42,6 +76,11 @@ class _Link:
             self.close()
 
     def _pass_on(self, data: bytes) -> None:
+        asked = self._asked.feed(data)
+        self._proxy.asked += asked
+        if self._proxy.answer:
+            self._client.sendall(self._proxy.answer * len(asked))
+            return
         self._is_lost = self._is_lost or self._proxy.loses()
         if self._is_lost:
             return
@@ -61,6 +100,10 @@ class _Link:
                         self._client.sendall(data)
         self.close()  # the server has hung up: nothing can be delivered any more
         self.has_ended = True
+
+    def is_open(self) -> bool:
+        """Whether its client holds the connection."""
+        return not self._client_has_gone
 
     def kept(self) -> int:
         return sum(map(len, self._kept))
@@ -93,6 +136,8 @@ class Proxy:
         self.refuses = False  # new connections are closed at once
         self.delay_s = 0.0  # of each reply
         self.loses_share = 0.0  # of the commands, each with its connection
+        self.answer = b""  # what every command is answered, in the place of the server
+        self.asked: list[str] = []  # the name of every command, whatever became of it
         self.swallowed = 0  # bytes
         self.delivered_late = 0  # scripts whose client had gone
         self._luck = random.Random(target_port)
@@ -108,6 +153,10 @@ class Proxy:
     def loses(self) -> bool:
         """Whether the next command is lost."""
         return self._luck.random() < self.loses_share
+
+    def connections(self) -> int:
+        """How many clients hold a connection now."""
+        return sum(link.is_open() for link in self._links)
 
     def kept(self) -> int:
         """Bytes of commands that wait to be delivered."""
@@ -137,6 +186,7 @@ class Proxy:
         """New connections work again; old ones keep what they kept."""
         self.keeps_commands = self.swallows_replies = self.refuses = False
         self.delay_s = self.loses_share = 0.0
+        self.answer = b""
 
     def stop(self) -> None:
         """No connection is left, and nobody listens."""

@@ -67,8 +67,8 @@ class Service:
         assert self._process is not None, "the service does not run"
         return psutil.Process(self._process.pid)
 
-    def start(self) -> None:
-        """It answers that it can sell."""
+    def start(self, path: str = "/health/ready") -> None:
+        """It answers that it can sell, or whatever this path asks."""
         self.data_dir.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
@@ -80,7 +80,7 @@ class Service:
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
             )
-        wait_until(lambda: self._ended() or self.can_sell(), READY_DEADLINE_S, f"ready, see {self.log}")
+        wait_until(lambda: self._ended() or self.answers(path), READY_DEADLINE_S, f"ready, see {self.log}")
         assert not self._ended(), self.log.read_text()
 
     def stop(self, how: signal.Signals = signal.SIGINT) -> None:
@@ -99,6 +99,15 @@ class Service:
             self._process = None
             self._family = {}
         assert not left, f"left behind: {left}, see {self.log}"
+
+    def kill(self) -> None:
+        """Every process of it ends at once, as in a power cut: first all are stopped, so that none can tell another."""
+        family = self.processes()
+        for how in (signal.SIGSTOP, signal.SIGKILL):
+            for process in family:
+                process.send_signal(how)
+        wait_until(lambda: not self.processes(), STOP_DEADLINE_S, "every process has ended")
+        self.stop()
 
     def processes(self) -> list[psutil.Process]:
         """Every process of the service that lives now; remembered, so that `stop` finds those that were orphaned."""
@@ -127,9 +136,9 @@ class Service:
             with error:
                 return Reply(error.code, dict(error.headers), error.read())
 
-    def can_sell(self) -> bool:
+    def answers(self, path: str) -> bool:
         try:
-            return self.request("GET", "/health/ready").status == 200
+            return self.request("GET", path).status == 200
         except OSError:
             return False
 

@@ -1,5 +1,6 @@
 """A process that sells, as a web worker does, without HTTP: the test's end of it. The other is shop_process.py."""
 
+import contextlib
 import itertools
 import json
 import subprocess
@@ -17,20 +18,27 @@ ANSWER_DEADLINE_S = 30.0
 class Shop:
     """A selling process of its own."""
 
-    def __init__(self, url: str, folder: Path, *, timeout_s: float = 0.5, reserve_tickets: int = 0) -> None:
+    def __init__(
+        self, url: str, folder: Path, *, timeout_s: float = 0.5, reserve_tickets: int = 0, **settings: object
+    ) -> None:
+        """`settings`: those of ticketing.config that differ."""
+        self.log: list[str] = []  # every line that it has logged
         self._answers: dict[int, dict[str, Any]] = {}
         self._numbers = itertools.count(1)
+        changed = json.dumps({"reserve_tickets": reserve_tickets, **settings}, default=str)
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.shop_process", url, str(timeout_s), str(reserve_tickets)],
+            [sys.executable, "-m", "tests.shop_process", url, str(timeout_s), changed],
             cwd=folder,
             env=environment(folder),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
             bufsize=1,
         )
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
+        self._readers = [threading.Thread(target=read, daemon=True) for read in (self._read, self._read_log)]
+        for reader in self._readers:
+            reader.start()
 
     def ask(self, quantity: int = 1, *, key: str | None = None, event_id: str = "1") -> int:
         """A purchase is asked for; the number under which its answer comes."""
@@ -38,7 +46,8 @@ class Shop:
 
     def answer(self, number: int) -> dict[str, Any]:
         """The answer, waited for."""
-        wait_until(lambda: number in self._answers, ANSWER_DEADLINE_S, f"answer {number}")
+        wait_until(lambda: number in self._answers or self._has_ended(), ANSWER_DEADLINE_S, f"answer {number}")
+        assert number in self._answers, "\n".join(self.log)
         return self._answers[number]
 
     def has_answered(self, number: int) -> bool:
@@ -68,18 +77,41 @@ class Shop:
 
         wait_until(is_well, ANSWER_DEADLINE_S, "the shop sells from the store")
 
+    def logged(self, *words: str) -> list[str]:
+        """The lines of its log that have all these words."""
+        return [line for line in self.log if all(word in line for word in words)]
+
+    def limit_files(self, size_bytes: int | None) -> None:
+        """Its disk is full: no file of it can grow beyond this. None: it has room again."""
+        self.answer(self._send({"do": "limit_files", "size_bytes": size_bytes}))
+
+    def fail_fsync(self, fails: bool) -> None:
+        """Each fsync fails from now on, or works again."""
+        self.answer(self._send({"do": "fail_fsync", "fails": fails}))
+
+    def kill(self) -> None:
+        """It ends in the middle of whatever it does."""
+        self._process.kill()
+        self.stop()
+
     def stop(self) -> None:
         """It finishes what it began, and ends."""
         assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.close()
+        with contextlib.suppress(BrokenPipeError):  # it was killed
+            self._process.stdin.close()
         try:
             self._process.wait(ANSWER_DEADLINE_S)
         finally:
             self._process.kill()
             self._process.wait()
-            self._reader.join(5)
-            self._process.stdout.close()
+            for reader in self._readers:
+                reader.join(5)
+            for pipe in (self._process.stdout, self._process.stderr):
+                assert pipe is not None
+                pipe.close()
+
+    def _has_ended(self) -> bool:
+        return self._process.poll() is not None and not self._readers[0].is_alive()
 
     def _send(self, message: dict[str, Any]) -> int:
         number = next(self._numbers)
@@ -92,3 +124,8 @@ class Shop:
         for line in self._process.stdout:
             answer = json.loads(line)
             self._answers[answer.pop("number")] = answer
+
+    def _read_log(self) -> None:
+        assert self._process.stderr is not None
+        for line in self._process.stderr:
+            self.log.append(line.rstrip())

@@ -8,9 +8,13 @@ from gevent import monkey
 
 monkey.patch_all()
 
+import errno  # noqa: E402
 import json  # noqa: E402
+import os  # noqa: E402
+import resource  # noqa: E402
 import sys  # noqa: E402
 from pathlib import Path  # noqa: E402
+from typing import Any  # noqa: E402
 
 import gevent  # noqa: E402
 from gevent.fileobject import FileObject  # noqa: E402
@@ -25,6 +29,7 @@ from ticketing.store.queue import open_client  # noqa: E402
 
 DUE_MS = 86_400_000
 NO_MEMORY_MS = 0  # of sold-out events: every refusal here is the store's
+SOUND_FSYNC = os.fsync
 
 
 class _Telling(Identity):
@@ -38,22 +43,21 @@ class _Telling(Identity):
 class _Clerk:
     """The parts of one selling process; the queue is nobody's here."""
 
-    def __init__(self, url: str, timeout_s: float, reserve_tickets: int) -> None:
-        settings = Settings(
-            _env_file=None,
-            redis_url=url,
-            id_secret=ID_SECRET,
-            data_dir=Path("data"),
-            store_timeout_s=timeout_s,
-            store_connect_timeout_s=timeout_s,
-            receipt_due_ms=DUE_MS,
-            sold_out_memory_ms=NO_MEMORY_MS,
-            reserve_tickets=reserve_tickets,
-        )
+    def __init__(self, url: str, timeout_s: float, changed: dict[str, Any]) -> None:
+        own = {
+            "redis_url": url,
+            "id_secret": ID_SECRET,
+            "data_dir": Path("data"),
+            "store_timeout_s": timeout_s,
+            "store_connect_timeout_s": timeout_s,
+            "receipt_due_ms": DUE_MS,
+            "sold_out_memory_ms": NO_MEMORY_MS,
+        }
+        settings = Settings(_env_file=None, **(own | changed))
         self.store = open_store(url, timeout_s=timeout_s, connect_timeout_s=timeout_s, connections=8)
-        queue = open_client(url, timeout_s=timeout_s, connect_timeout_s=timeout_s)
+        queue = open_client(settings.resolved_queue_url, timeout_s=timeout_s, connect_timeout_s=timeout_s)
         self.service = Service(settings, self.store, queue, gevent.get_hub().threadpool.apply)
-        self.identity = self.service.counter._identity = _Telling(ID_SECRET)
+        self.identity = self.service.counter._identity = _Telling(settings.id_secret)
 
     def buy(self, number: int, event_id: str, quantity: int, key: str | None) -> None:
         told: dict[str, object]
@@ -66,7 +70,7 @@ class _Clerk:
             purchase_id = getattr(gevent.getcurrent(), "purchase_id", "")
         else:
             purchase_id = self.identity.purchase_id_of_key(event_id, key)
-        say(number, purchase_id=purchase_id, keyed=key is not None, **told)
+        say(number, purchase_id=purchase_id, keyed=key is not None, quantity=quantity, **told)
 
     def tell(self, number: int) -> None:
         tally = self.service.keeper.tally()
@@ -74,22 +78,44 @@ class _Clerk:
         say(number, outage=outage, reserve=tally.reserve_tickets, unsettled=tally.unsettled, voids=tally.voids)
 
 
+def limit_files(size_bytes: int | None) -> None:
+    """What a full disk does, on every system: a file that would grow beyond it takes a part, then no byte more."""
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (hard if size_bytes is None else size_bytes, hard))
+
+
+def fail_fsync(fails: bool) -> None:
+    """The one fault here that is made up: no disk fails on demand."""
+    os.fsync = _failing_fsync if fails else SOUND_FSYNC
+
+
+def _failing_fsync(_: int) -> None:
+    raise OSError(errno.EIO, "Input/output error")
+
+
 def say(number: int, **answer: object) -> None:
     print(json.dumps({"number": number, **answer}), flush=True)
 
 
-def main(url: str, timeout_s: float, reserve_tickets: int) -> None:
+def main(url: str, timeout_s: float, changed: dict[str, Any]) -> None:
     """Sell until the input ends, then finish what was begun."""
-    clerk = _Clerk(url, timeout_s, reserve_tickets)
+    clerk = _Clerk(url, timeout_s, changed)
     clerk.service.keeper.start()
     clerk.service.desk.start()
     buyers = []
     for line in FileObject(sys.stdin.fileno(), "rb"):
         message = json.loads(line)
-        if message.get("do") == "tell":
-            clerk.tell(message["number"])
-        else:
-            buyers.append(gevent.spawn(clerk.buy, **message))
+        match message.pop("do", "buy"):
+            case "tell":
+                clerk.tell(message["number"])
+            case "limit_files":
+                limit_files(message["size_bytes"])
+                say(message["number"])
+            case "fail_fsync":
+                fail_fsync(message["fails"])
+                say(message["number"])
+            case _:
+                buyers.append(gevent.spawn(clerk.buy, **message))
     gevent.joinall(buyers)
     clerk.service.desk.stop()
     clerk.service.keeper.stop(10)
@@ -97,4 +123,4 @@ def main(url: str, timeout_s: float, reserve_tickets: int) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], float(sys.argv[2]), int(sys.argv[3]))
+    main(sys.argv[1], float(sys.argv[2]), json.loads(sys.argv[3]))

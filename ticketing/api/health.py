@@ -49,7 +49,7 @@ class Health:
         sells = reason is None
         store: dict[str, Any] = {"up": self._catalogue.store_up, "sells": sells, "events": len(states)}
         store["fsync"] = self._fsync_policy() if sells else "unknown"
-        store["halted"] = [state.event.event_id for state in states if state.halted]
+        store["halted"] = sorted(self._keeper.halted_events.union(s.event.event_id for s in states if s.halted))
         if reason is not None:
             store["reason"] = reason
         checks = {

@@ -35,6 +35,7 @@ from ticketing.store.sale import Versions
 TURN_S = 0.1
 CODE_LOOK_S = 1.0
 STORE_DEADLINE_S = 120.0  # a large append-only file is read first
+OTHER_STORE_PATIENCE_S = 3.0
 WEB_DEADLINE_S = 60.0
 SEEDS_GRACE_S = 10.0
 MARGIN_S = 10.0
@@ -140,17 +141,26 @@ class Launcher:
 
     def _await_store(self, store: StoreServer | None) -> None:
         if store is None:
-            self._wait_until(self._store_answers, "store of REDIS_URL", STORE_DEADLINE_S / 10)
-            say("store: the one of REDIS_URL answers")
+            self._await_other_store()
             return
         self._wait_until(store.answers, "store", STORE_DEADLINE_S)
         store_server.write_private(self._settings.store_url_file, store.url + "\n")
         say(f"store: ready on {store_server.HOST}:{store.port}")
 
+    def _await_other_store(self) -> None:
+        """One that is away is no reason not to start: what this host leased before is sold without it."""
+        until_s = time.monotonic() + OTHER_STORE_PATIENCE_S
+        while not self._store_answers():
+            if time.monotonic() > until_s:
+                say("WARNING: the store of REDIS_URL does not answer; this starts without it, and waits for it")
+                return
+            self._turn()
+        say("store: the one of REDIS_URL answers")
+
     def _seed(self) -> None:
         settings = self._settings
         begun = settings.run_dir / "seeding-began"  # so that one that was killed halfway is finished by the next start
-        if settings.seed_events == 0 or not (begun.exists() or self._store_is_empty()):
+        if settings.seed_events == 0 or not (self._store_is_empty() or (begun.exists() and self._store_answers())):
             return
         say(f"seeds: {settings.seed_events} events of {settings.seed_tickets:,} tickets ...")
         begun.touch()
@@ -169,7 +179,9 @@ class Launcher:
     def _start_the_rest(self) -> None:
         if self._supervision:
             self._supervision.start_the_rest()
-        self._wait_until(self._can_sell, "web", WEB_DEADLINE_S)
+        # Without a store of ours it is enough to serve: a web process may have nothing to sell from until it is back.
+        path = "/health/ready" if self._settings.runs_own_store else "/health/live"
+        self._wait_until(lambda: self._answers(path), "web", WEB_DEADLINE_S)
         receipts = self._settings.receipt_workers
         say(f"web: ready, {self._settings.web_workers} processes", f"receipts: {receipts} workers, and the sweeper")
 
@@ -255,15 +267,18 @@ class Launcher:
         try:
             return not EventStore(store, Versions()).ids()
         except StoreError as error:
-            raise LaunchError(f"The store does not say which events it has: {error}") from None
+            if settings.runs_own_store:
+                raise LaunchError(f"The store does not say which events it has: {error}") from None
+            say("seeds: none now, since the store does not say which events it has; later: python -m seeds")
+            return False
         finally:
             store.close()
 
-    def _can_sell(self) -> bool:
+    def _answers(self, path: str) -> bool:
         address = urlsplit(url_of(self._settings))
         connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=2)
         try:
-            connection.request("GET", "/health/ready")
+            connection.request("GET", path)
             return connection.getresponse().status == 200
         except (OSError, http.client.HTTPException):
             return False

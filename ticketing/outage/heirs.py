@@ -88,8 +88,11 @@ class Inheritance:
 
 
 def see_versions(folder: Path, versions: Versions) -> None:
-    """The highest versions in this host's journals, whoever holds them: a store below them went back in time."""
-    for path in slots.journals(folder) if folder.is_dir() else ():
+    """The highest versions in this host's journals, whoever holds them: a store below them went back in time.
+
+    Raises JournalError where their folder can't be read.
+    """
+    for path in slots.journals(folder):
         for sale, snapshot in _content(path).snapshots.items():
             versions.saw(*sale, snapshot.version)
 

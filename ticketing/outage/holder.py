@@ -9,7 +9,7 @@ Rules, before the code (reserve.py has those of one event, journal.py those of t
    what was on disk before is settled, and only then a truncation that works heals it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import gevent
@@ -55,6 +55,7 @@ class Holder:
         self._writer = writer
         self._versions = versions
         self._emptied = True  # whether the journal holds nothing but its format and counts
+        self._said_poisoned = writer.poisoned  # where there is no journal, the keeper says why
 
     @property
     def poisoned(self) -> bool:
@@ -78,6 +79,12 @@ class Holder:
         parked = sum(len(reserve.parked) for reserve in reserves)
         unsettled = sum(len(reserve.open) for reserve in reserves) - parked
         return Tally(sellable, unsettled, len(self.voids), parked)
+
+    @property
+    def halted_events(self) -> set[str]:
+        """Events about which an operator must decide, as far as this process has found out."""
+        reserves = self.events.values()
+        return {one.event_id for one in reserves if one.halted_at is not None and one.halted_at > one.decided}
 
     def seed_of(self, event_id: str) -> str | None:
         """The seed under which this holder could sell the event; None where it knows nothing of it."""
@@ -112,10 +119,13 @@ class Holder:
 
     def void_later(self, event_id: str, seed: str, purchase_id: str) -> None:
         """The id will hold no ticket; on disk before this returns, where the disk can be written."""
-        intent = VoidIntent(event_id, seed, purchase_id)
-        self.voids[purchase_id] = intent
-        self._emptied = False
-        self.try_to_journal([intent])
+        self.take_voids({purchase_id: VoidIntent(event_id, seed, purchase_id)})
+
+    def take_voids(self, intents: Mapping[str, VoidIntent]) -> None:
+        """The same for many ids at once, which share one fsync."""
+        self.voids |= intents
+        self._emptied = self._emptied and not intents
+        self.try_to_journal(list(intents.values()))
 
     def adopt(self, content: Content) -> None:
         """Take over what a journal says: what is open is owed; what is sellable may be sold while Redis is away."""
@@ -195,6 +205,7 @@ class Holder:
         reserves = self.events.values()
         settled = not any(reserve.open or reserve.in_flight or reserve.pending is not None for reserve in reserves)
         if self.poisoned and settled and not self.voids and self._truncate():
+            self._said_poisoned = False
             for reserve in reserves:
                 reserve.kept.clear()
             logger.warning("the journal was emptied and works again")
@@ -244,7 +255,8 @@ class Holder:
         return None
 
     def _say_poisoned(self, error: JournalError) -> None:
-        if any(reserve.sellable for reserve in self.events.values()):
+        if not self._said_poisoned:
+            self._said_poisoned = True
             logger.critical("the journal failed ({}): nothing is sold from it until it could be emptied", error)
         for reserve in self.events.values():
             reserve.sellable = 0

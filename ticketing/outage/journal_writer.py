@@ -91,7 +91,7 @@ class JournalWriter:
 
     def _flush(self, waiting: _Waiting) -> None:
         try:
-            self._offload(partial(self._write, waiting))
+            waiting.error = self._offload(partial(self._write, waiting))
         except JournalError as error:
             waiting.error = error
         except Exception as error:  # the disk's or the thread pool's: nobody may wait for ever
@@ -99,11 +99,16 @@ class JournalWriter:
             waiting.error = JournalError(repr(error))
         waiting.done.set()
 
-    def _write(self, waiting: _Waiting) -> None:
-        if waiting.truncate:
-            self.journal.truncate(waiting.entries)
-        else:
-            self.journal.write(waiting.entries)
+    def _write(self, waiting: _Waiting) -> JournalError | None:
+        """What failed, returned and not raised: gevent would print a traceback for each try, four a second."""
+        try:
+            if waiting.truncate:
+                self.journal.truncate(waiting.entries)
+            else:
+                self.journal.write(waiting.entries)
+        except JournalError as error:
+            return error
+        return None
 
 
 class NoJournal:

@@ -71,7 +71,6 @@ class Keeper:
 
     def start(self) -> None:
         """Take a slot, adopt what its journal says, find out whether the store answers, and go on from there."""
-        heirs.see_versions(self._folder, self._parts.heirs.versions)
         self._try_slot()
         try:
             self._greet()
@@ -99,6 +98,11 @@ class Keeper:
     def tally(self) -> Tally:
         """How much may be sold without Redis, and how much is still to be done."""
         return self._holder.tally()
+
+    @property
+    def halted_events(self) -> set[str]:
+        """Events that are halted, those included that the store has lost and so does not list."""
+        return self._holder.halted_events
 
     @property
     def is_full(self) -> bool:
@@ -173,6 +177,7 @@ class Keeper:
                 logger.critical("no reserve, and void intents are kept in memory only: {}", error)
 
     def _take_slot(self) -> None:
+        heirs.see_versions(self._folder, self._parts.heirs.versions)
         slots.check_secret(self._folder, self._parts.secret_fingerprint)
         first = 0
         while True:
@@ -189,8 +194,7 @@ class Keeper:
                 slot.release()
                 raise
             before, self._slot, self._holder, self._settlement = self._holder, slot, holder, settlement
-            for intent in list(before.voids.values()):
-                holder.void_later(intent.event_id, intent.seed, intent.purchase_id)
+            holder.take_voids(before.voids)
             return
 
     def _open(self, slot: Slot) -> tuple[Holder, Settlement]:
@@ -215,15 +219,20 @@ class Keeper:
     def _run(self) -> None:
         while not self._stopping:
             try:
-                self._round()
-            except StoreError as error:
-                self._trip(str(error))
+                self._try_round()
             except Exception:  # whatever it was, the next round must come: debts are paid there
                 logger.exception("a round of the reserve failed")
-            self._on_round(self.tally())
             gevent.sleep(PAUSE_S)
             self._wake.wait(ROUND_S)
             self._wake.clear()
+
+    def _try_round(self) -> None:
+        try:
+            self._round()
+        except StoreError as error:
+            self._trip(str(error))
+        finally:
+            self._on_round(self.tally())
 
     def _round(self) -> None:
         if self.breaker.is_open:
@@ -237,7 +246,8 @@ class Keeper:
             self._heirs_looked_s = time.monotonic()
             if self._slot is None:
                 self._try_slot()
-            self._settle_heirs()
+            if self._slot is not None:  # else its folder can't be used, or is another shop's
+                self._settle_heirs()
         if self._to_report and self.tally().unsettled == 0:
             self._to_report = False
             self.breaker.say_settled()
@@ -247,7 +257,7 @@ class Keeper:
 
         An empty journal too: where a crash came between its truncation and its counts, only the store knows more.
         """
-        for path in slots.journals(self._folder) if self._folder.is_dir() else ():
+        for path in slots.journals(self._folder):
             if self._left_alone.get(path) == _stamp(path):
                 continue
             try:

@@ -16,6 +16,7 @@ from ticketing.outage.journal import JournalError, sync_folder
 
 HOST_ID_FILE = "host-id"
 FINGERPRINT_FILE = "id-secret-fingerprint"
+JOURNAL = re.compile(r"slot-[0-9]+\.journal")
 HOST_ID = re.compile(r"[0-9a-f]{32}")
 SLOTS_MAX = 1_000
 
@@ -88,9 +89,17 @@ def take_lowest(folder: Path, first: int = 0) -> Slot:
 
 
 def journals(folder: Path) -> list[Path]:
-    """Every journal of this host, lowest slot first; an empty one too: a crash may have emptied it, not its lease."""
-    found = {path: _number(path) for path in folder.glob("slot-*.journal")}
-    return sorted((path for path, number in found.items() if number >= 0), key=_number)
+    """Every journal of this host, lowest slot first; an empty one too: a crash may have emptied it, not its lease.
+
+    None where there is no such folder. Raises JournalError where it can't be read.
+    """
+    try:
+        paths = [path for path in folder.iterdir() if JOURNAL.fullmatch(path.name)]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise JournalError(f"{folder}: {error.strerror}") from error
+    return sorted(paths, key=_number)
 
 
 def take(path: Path) -> Slot | None:
@@ -99,8 +108,7 @@ def take(path: Path) -> Slot | None:
 
 
 def _number(path: Path) -> int:
-    number = path.stem.removeprefix("slot-")
-    return int(number) if number.isdecimal() else -1
+    return int(path.stem.removeprefix("slot-"))
 
 
 def _take(folder: Path, number: int, this_host: str) -> Slot | None:

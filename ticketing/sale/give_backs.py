@@ -41,9 +41,10 @@ class GiveBacks:
 
     def await_for(self, event_id: str, reply: SaleReply, ask: Callable[[], SaleReply]) -> SaleReply:
         """The reply, or a later one, where leased tickets could make another."""
-        while self.are_due(event_id, reply):
+        until_s = time.monotonic() + PATIENCE_S  # its own: windows follow one another where others are covered
+        while self.are_due(event_id, reply) and time.monotonic() < until_s:
             reply = self._ask_again(self._wait_of(event_id), ask)
-        if not _is_short(reply) and reply.level is not None:
+        if reply.outcome is Outcome.SOLD:
             self._waits.pop(event_id, None)
         return reply
 

@@ -5,10 +5,12 @@ secret); the queue being away is a StoreError here and no more than a delay, sin
 no job: it would do so at once, and burn the tries of all its receipts within milliseconds.
 """
 
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 import redis
+from loguru import logger
 from rq import Queue, SimpleWorker, Worker
 from rq.exceptions import NoSuchJobError as NoSuchJob
 from rq.registry import FailedJobRegistry
@@ -101,6 +103,7 @@ def run_worker(client: redis.Redis, name: str) -> None:
 
     A forked work horse a job costs 15 ms and would compile each event's page again; see design.md.
     """
+    _await(client)
     worker = ReceiptWorker(
         [QUEUE],
         name=name,
@@ -110,3 +113,18 @@ def run_worker(client: redis.Redis, name: str) -> None:
         worker_ttl=WORKER_TTL_S,
     )
     worker.work(logging_level="WARNING")
+
+
+def _await(client: redis.Redis) -> None:
+    """Returns once the queue answers: RQ's worker would end where it can't say that it was born."""
+    waits = False
+    while True:
+        try:
+            client.ping()
+        except (redis.RedisError, OSError) as error:
+            if not waits:
+                logger.warning("this receipt worker waits for the queue: {}", error)
+            waits = True
+            time.sleep(RECONNECT_WAIT_MAX_S / 2)
+        else:
+            return
