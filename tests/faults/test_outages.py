@@ -67,7 +67,7 @@ TROUBLES: dict[str, Trouble] = {
     "stopped": stopped,
     "half-open": half_open,
     "LOADING": loading,
-    **{code: refusing(code) for code in REFUSING},
+    **{code: refusing(code) for code in ("READONLY", "OOM", "MISCONF", "BUSY")},
 }
 
 

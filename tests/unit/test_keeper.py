@@ -318,6 +318,18 @@ def test_without_any_journal_a_full_memory_of_voids_stops_the_sale(make: Make, t
     process.keeper._holder.voids = {}
 
 
+@pytest.mark.timeout(60)
+def test_a_stop_without_a_journal_carries_out_the_voids_and_waits_for_nothing_more(
+    make: Make, tmp_path: Path, real_store: Store
+) -> None:
+    (tmp_path / "journal").touch()
+    process = make().start()
+    process.await_rounds()
+    process.keeper.void_unkeyed(SEED, request := a_request())
+    process.keeper.stop(deadline_s=600)
+    assert account(real_store).check().tombstones == {request.purchase_id}
+
+
 def test_a_start_while_the_store_is_away_adopts_the_journal_and_sells_from_it(make: Make, said: list[str]) -> None:
     first = make().start()
     first.await_reserve()

@@ -87,13 +87,17 @@ class Keeper:
         if self._worker is not None:
             self._worker.join(deadline_s)  # one round at a time
         try:
-            while time.monotonic() < until_s and not self._settlement.give_back(now_ms()):
+            while time.monotonic() < until_s and not self._give_back():
                 gevent.sleep(STOP_PAUSE_S)
         except StoreError as error:
             logger.warning("stopped while Redis is away: {}", error)
         if (left := self.tally()) != NOTHING_TO_DO:
             where = "in the journal" if self._slot is not None else "in memory, and so lost"
             logger.warning("stopped with {} left {}", left, where)
+
+    def _give_back(self) -> bool:
+        """Whether nothing is left to do. Without a slot nothing was leased. Raises StoreError."""
+        return self._settlement.give_back(now_ms()) or (self._slot is None and self._holder.owes_nothing)
 
     def tally(self) -> Tally:
         """How much may be sold without Redis, and how much is still to be done."""
