@@ -198,8 +198,10 @@ class EventReserve:
             return self._begin_lease(0, size) if glance.token else self._first_lease(glance, size, now_ms)
         target = self._target(glance, size, now_ms)
         spare = self.leased - self.promised
-        # Filling up by a few tickets at a time would be a change a purchase; giving back happens at once.
-        if not (target < spare or (target > spare and (spare <= target // 2))):
+        # A few tickets at a time would be a change in each round of a sale; the last ones are given back at once.
+        too_much = target < spare and 4 * target <= 3 * spare
+        too_little = target > spare and spare <= target // 2
+        if not (too_much or too_little):
             return None
         return self._begin_lease(target, size)
 

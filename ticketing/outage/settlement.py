@@ -107,12 +107,14 @@ class Settlement:
         """How the events stand; who went back is halted, and halted ones go on where an operator decided."""
         # As they were when the store was asked: more may be answered while its reply is on its way.
         newest = [self._answered.newest(reserve.event_id, reserve.seed) for reserve in reserves]
+        seen = [self._holder.version_of((reserve.event_id, reserve.seed)) for reserve in reserves]
         asks = [
             GlanceAsk(reserve.event_id, self._holder.name, purchase_id)
             for reserve, (purchase_id, _) in zip(reserves, newest, strict=True)
         ]
         looked: Glances = {}
-        for reserve, (_, record), glance in zip(reserves, newest, self._leases.glance(asks), strict=True):
+        glances = self._leases.glance(asks)
+        for reserve, (_, record), version, glance in zip(reserves, newest, seen, glances, strict=True):
             if isinstance(glance, ScriptFailed):
                 self._say_failed(reserve, glance)
                 continue
@@ -121,12 +123,12 @@ class Settlement:
             if glance.decided > reserve.decided:
                 self._take_decision(reserve, glance)
             elif reserve.halted_at is None or not (glance.halted or _is_gone(reserve, glance)):
-                self._judge(reserve, record, glance)
+                self._judge(reserve, _went_back(reserve, record, version, glance), glance)
         return looked
 
-    def _judge(self, reserve: EventReserve, record: str, glance: Glance) -> None:
-        """Whether the store is the one that it was. Asked too where the mark is gone: put right, or gone back again."""
-        if (why := _went_back(reserve, record, glance)) is not None:
+    def _judge(self, reserve: EventReserve, why: str | None, glance: Glance) -> None:
+        """Halt it, or go on; also where the mark is gone: the store was put right, or has gone back once more."""
+        if why is not None:
             self._halt(reserve, why)
         elif glance.seed == reserve.seed:
             if reserve.halted_at is not None:
@@ -267,11 +269,16 @@ def _is_gone(reserve: EventReserve, glance: Glance) -> bool:
     return glance.seed != reserve.seed and 0 < glance.decided == reserve.decided
 
 
-def _went_back(reserve: EventReserve, record: str, glance: Glance) -> str | None:
-    """Why the store can't be the one that it was; None where nothing speaks against it. `record`: what it answered."""
+def _went_back(reserve: EventReserve, record: str, version: int, glance: Glance) -> str | None:
+    """Why the store can't be the one that it was; None where nothing speaks against it.
+
+    `record` is what it answered last, `version` the highest that it told.
+    """
     if glance.seed != reserve.seed:
         replaced = glance.seed is not None and not record and not reserve.holds_something
         return None if replaced else f"it knows another sale of this event: {glance.seed}"
+    if glance.version < version:
+        return f"its version is {glance.version}, and was {version}"
     if record and glance.record != record:
         return "a purchase that it answered is not as it was"
     return None if reserve.explains(glance.token) else f"its lease carries the token {glance.token!r}"

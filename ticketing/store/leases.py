@@ -96,6 +96,7 @@ class Glance:
     record: str | None  # of the purchase that was asked for
     decided: int = 0  # the version of the last decision of an operator about this event or lease; 0 without one
     halted: bool = False
+    version: int = 0
 
 
 class LeaseStore:
@@ -125,7 +126,7 @@ class LeaseStore:
             commands += (
                 ("LLEN", k.tickets),
                 ("HLEN", k.leases),
-                ("HMGET", k.info, "seed", "paused", "opens_ms", "closes_ms", "accepted", "halted"),
+                ("HMGET", k.info, "seed", "version", "paused", "opens_ms", "closes_ms", "accepted", "halted"),
                 ("HGET", k.leases, ask.holder),
                 ("HGET", k.purchases, ask.purchase_id),
             )
@@ -179,14 +180,16 @@ def _glance(replies: Sequence[Any]) -> Glance | ScriptFailed:
         if isinstance(reply, ScriptFailed):
             return reply
     pool, holders, info, lease, record = replies
-    seed, paused, opens, closes, accepted, halted = info
+    seed, version, paused, opens, closes, accepted, halted = info
     token = (lease or "").partition("|")[0]
     try:
         decided = max(int(accepted or 0), decided_at(token))
         times = (int(opens) if opens else None, int(closes) if closes else None)
+        return Glance(
+            seed, pool, holders, paused == "1", *times, token, record, decided, halted == "1", int(version or 0)
+        )
     except ValueError as error:
         return ScriptFailed(f"its info is damaged: {error}")
-    return Glance(seed, pool, holders, paused == "1", *times, token, record, decided, halted == "1")
 
 
 def decided_at(token: str) -> int:
