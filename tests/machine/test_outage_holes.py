@@ -17,14 +17,14 @@ import pytest
 from tests.contract.test_settlement import NOW_MS, Host
 from tests.leases import glances
 from tests.machine.outage import process, rules
-from tests.machine.outage.machinery import mutated
+from tests.machine.parts import copy_store, restore_copy, script_without
 from tests.sales import SEED, Sale, a_request, account
 from ticketing.errors import Unavailable, WrongIdSecret
 from ticketing.model import PurchaseRequest
 from ticketing.outage import settlement
 from ticketing.outage.reserve import EventReserve, ReserveSize
 from ticketing.sale.identity import Identity
-from ticketing.store import keys, scripts
+from ticketing.store import keys
 from ticketing.store.connection import Store
 from ticketing.store.events import EventConflict
 from ticketing.store.leases import GlanceAsk, LeaseChange, SettleChange, Settled
@@ -56,15 +56,6 @@ def fresh(real_store: Store, tmp_path: Path) -> Fresh:
 
 
 # What the stories are made of.
-
-
-@contextlib.contextmanager
-def script_without(name: str, *rules_of_it: tuple[str, str]) -> Iterator[None]:
-    """The script runs without some of its lines, or with others in their place."""
-    load = scripts.load
-    changed = mutated(name, dict(rules_of_it))
-    with patch.object(scripts, "load", lambda asked, shebang: changed if asked == name else load(asked, shebang)):
-        yield
 
 
 @contextlib.contextmanager
@@ -113,19 +104,6 @@ def others_buy_all(host: Host) -> None:
     """Other processes sell whatever is in the pool."""
     while pool := account(host.store).pool:
         assert set(host.sale.tags(*[a_request(1) for _ in pool[:50]])) == {"sold"}
-
-
-def copy_store(store: Store) -> None:
-    for key in store.one("KEYS", "event:*"):
-        store.one("COPY", key, f"copy of {key}")
-
-
-def restore_copy(store: Store) -> None:
-    """An older file: what was written since the copy is gone."""
-    for key in store.one("KEYS", "event:*"):
-        store.one("DEL", key)
-    for key in store.one("KEYS", "copy of *"):
-        store.one("COPY", key, key.removeprefix("copy of "))
 
 
 def tickets_of(host: Host, request: PurchaseRequest) -> int:

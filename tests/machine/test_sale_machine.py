@@ -8,13 +8,10 @@ delivered, what was told 503 without a key is voided, and then it holds nothing 
 EXPLORE=5000 pytest tests/machine looks for new sequences; without it, the same ones run each time.
 """
 
-import hashlib
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import pytest
-from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -27,24 +24,16 @@ from hypothesis.stateful import (
 from redis.exceptions import NoScriptError
 
 from tests.machine.model import TRIES, EventModel, Wish
-from tests.sales import RECEIPT_TRIES, Sale, a_request, account, an_event
+from tests.machine.parts import Faulty, Line, a_wish, request_of, steady
+from tests.sales import RECEIPT_TRIES, Sale, account, an_event
 from ticketing.errors import OutcomeUnknown
-from ticketing.model import PurchaseRequest, SaleReply
+from ticketing.model import SaleReply
 from ticketing.sale.audit import audit
 from ticketing.store.connection import Command, Store
 from ticketing.store.events import EventConflict, create
 from ticketing.store.sale import EventBatch
 
-EXPLORE = int(os.environ.get("EXPLORE", "0"))
-STEADY = settings(
-    max_examples=EXPLORE or 100,
-    stateful_step_count=40,
-    derandomize=not EXPLORE,
-    phases=tuple(Phase) if EXPLORE else (Phase.generate,),  # making a failure short takes minutes
-    deadline=None,
-    database=None,
-    suppress_health_check=list(HealthCheck),
-)
+STEADY = steady(100)
 assert TRIES == RECEIPT_TRIES
 
 EVENTS = ("1", "gala")
@@ -60,27 +49,6 @@ wishes = st.lists(
     min_size=1,
     max_size=4,
 )
-
-
-class Line(Store):
-    """A process's connection: it answers, or loses the reply, or keeps the call to deliver it later."""
-
-    def __init__(self, store: Store) -> None:
-        super().__init__(None, shebang=store.shebang)  # type: ignore[arg-type]
-        self._real = store
-        self.fault = ""
-        self.kept: list[list[Command]] = []
-        self.ran = True  # whether the scripts of the last lost exchange ran
-
-    def exchange(self, commands: Sequence[Command]) -> list[object]:
-        if self.fault == "late":
-            self.kept.append(list(commands))
-            raise OutcomeUnknown("late")
-        replies = self._real.exchange(commands)
-        if self.fault == "lost":
-            self.ran = not isinstance(replies[0], NoScriptError)
-            raise OutcomeUnknown("lost")
-        return replies
 
 
 @dataclass
@@ -451,33 +419,8 @@ class SaleMachine(RuleBasedStateMachine):
         known = sorted({*model.sold, *model.tombstones, f"{event_id}.of-nothing"})
         return [known[(first + i) % len(known)] for i in range(min(count, len(known)))]
 
-    def fault(self, clerk: int, kind: str) -> "Faulty":
+    def fault(self, clerk: int, kind: str) -> Faulty:
         return Faulty(self.lines[clerk], kind)
-
-
-class Faulty:
-    """The line has this fault inside."""
-
-    def __init__(self, line: Line, kind: str) -> None:
-        self._line, self._kind = line, kind
-
-    def __enter__(self) -> None:
-        self._line.fault = self._kind
-
-    def __exit__(self, *_: object) -> None:
-        self._line.fault = ""
-
-
-def a_wish(purchase_id: str, quantity: int, buyer: str) -> Wish:
-    fingerprint = hashlib.sha256(f"{quantity} {buyer}".encode()).hexdigest()[:16]
-    return Wish(purchase_id, quantity, fingerprint, buyer, buyer[:3])
-
-
-def request_of(event_id: str, wish: Wish) -> PurchaseRequest:
-    contact = f'{{"name":"{wish.contact}"}}' if wish.contact else ""
-    return a_request(
-        wish.quantity, wish.purchase_id, event_id, fingerprint=wish.fingerprint, buyer_tag=wish.buyer, contact=contact
-    )
 
 
 def test_a_sale_holds_its_promises_whatever_happens_to_it(store: Store) -> None:

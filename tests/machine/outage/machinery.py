@@ -122,7 +122,7 @@ class Network:
         """Commands of somebody who has long given up, or died, reach the store."""
         too_late_at, commands = self.late.pop(chosen)
         for command in commands:
-            self._deliver(command if self.now < too_late_at else _expired(command, self.name_of(command)))
+            self._deliver(command if self.now < too_late_at else expired(command, self.name_of(command)))
 
     def name_of(self, command: Command) -> str:
         return self.names.get(str(command[1]), "") if command[0] == "EVALSHA" else ""
@@ -139,7 +139,8 @@ class Network:
         )
 
 
-def _expired(command: Command, name: str) -> Command:
+def expired(command: Command, name: str) -> Command:
+    """The command as it is when the server takes it up too late to sell."""
     if name != "purchase":
         return command
     return (*command[:PURCHASE_DEADLINE_AT], 0, *command[PURCHASE_DEADLINE_AT + 1 :])

@@ -90,7 +90,7 @@ def in_flight_is_not_counted(world: World) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def selling_what_is_being_given_back(world: World) -> Iterator[None]:
+def selling_what_is_being_given_back(world: World | None = None) -> Iterator[None]:
     """Rule 2 of the reserve: the count is lowered only by the answer."""
     begin = EventReserve._begin_lease
 
@@ -119,7 +119,7 @@ def raised_before_the_answer(world: World) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def not_lowered_in_the_journal(world: World) -> Iterator[None]:
+def not_lowered_in_the_journal(world: World | None = None) -> Iterator[None]:
     """Rule 1 of the reserve: the lowered count is in memory only, and an heir sells the old one."""
 
     def without(holder: Holder, reserves: list[EventReserve]) -> list[EventReserve]:
@@ -174,7 +174,7 @@ def poisoned_ids_are_not_voided(world: World | None = None) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def a_lost_command_is_taken_as_not_done(world: World) -> Iterator[None]:
+def a_lost_command_is_taken_as_not_done(world: World | None = None) -> Iterator[None]:
     """Rule 3 of the reserve: after a lost reply all is as before, and another command comes when there is a need."""
     send = Settlement._send
 

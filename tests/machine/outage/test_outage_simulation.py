@@ -1,31 +1,18 @@
 """The simulation, short: nothing is found in the product, and something in each protocol that lacks a rule."""
 
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.machine.outage import rules
 from tests.machine.outage.runs import Rule, run_one
-from tests.servers import ValkeyServer
 from ticketing.store.connection import Store
 
 SEEDS = 16
 TRIES = 40  # of seeds, where a change of the simulation has made another world of it
 MET = ("kills", "told provisional", "told sold", "settle settled", "settle known", "late purchase ok", "late void ok")
 MET += ("late lease leased", "late settle settled", "disk failures", "kills amid a change")
-
-
-@pytest.fixture(scope="module")
-def fast_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
-    """A real server that writes no file: it is never killed here."""
-    server = ValkeyServer(tmp_path_factory.mktemp("valkey"))
-    server.start("--appendonly", "no")
-    store = server.store()
-    yield store
-    store.close()
-    server.stop()
 
 
 def test_nothing_is_lost_and_nothing_sold_twice(fast_store: Store, tmp_path: Path) -> None:
