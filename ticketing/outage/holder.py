@@ -86,6 +86,11 @@ class Holder:
         reserves = self.events.values()
         return {one.event_id for one in reserves if one.halted_at is not None and one.halted_at > one.decided}
 
+    @property
+    def decisions(self) -> tuple[int, frozenset[str]]:
+        """Changes whenever an operator decided about an event, or one was halted or goes on."""
+        return sum(reserve.decided for reserve in self.events.values()), frozenset(self.halted_events)
+
     def seed_of(self, event_id: str) -> str | None:
         """The seed under which this holder could sell the event; None where it knows nothing of it."""
         return next((seed for known, seed in reversed(self.events) if known == event_id), None)
@@ -172,6 +177,10 @@ class Holder:
     def halt(self, reserve: EventReserve, version: int) -> None:
         """Nothing of the sale is sold, settled or leased, also by who adopts the journal."""
         reserve.halt(version)
+        self.journal_no_count(reserve)
+
+    def journal_no_count(self, reserve: EventReserve) -> None:
+        """Who adopts the journal while Redis is away sells nothing of the sale."""
         if not self.poisoned:
             self.try_to_journal([self._snapshot(reserve, 0)])
 

@@ -122,6 +122,8 @@ class Settlement:
             looked[sale], self._seen_at_look[sale] = glance, self._holder.version_of(sale)
             if glance.decided > reserve.decided:
                 self._take_decision(reserve, glance)
+            elif glance.halted and reserve.halted_at is None:
+                self._take_halt(reserve, glance)
             elif reserve.halted_at is None or not (glance.halted or _is_gone(reserve, glance)):
                 self._judge(reserve, _went_back(reserve, record, version, glance), glance)
         return looked
@@ -138,10 +140,18 @@ class Settlement:
         else:
             self._holder.forget((reserve.event_id, reserve.seed))
 
+    def _take_halt(self, reserve: EventReserve, glance: Glance) -> None:
+        """Somebody else found out that the store went back."""
+        promised = reserve.promised
+        self._holder.halt(reserve, glance.version)
+        logger.critical("event {} is halted; {} tickets are parked", reserve.event_id, promised)
+
     def _take_decision(self, reserve: EventReserve, glance: Glance) -> None:
         """The store is the truth, whatever was known. A sale that it does not know is gone: what is open is parked."""
         self._answered.forget(reserve.event_id, reserve.seed)
         reserve.go_on(glance.decided)
+        self._holder.journal_no_count(reserve)
+        self._holder.journal_no_count(reserve)
         if glance.seed == reserve.seed:
             reserve.met(glance.token)
         elif reserve.open or reserve.promised:
