@@ -99,6 +99,7 @@ def test_a_first_start_without_redis_gets_well_while_people_ask_all_the_time(
         return all(service.request("GET", "/health").json()["status"] == "ok" for _ in range(10))
 
     wait_until(are_well, WELL_S, "both processes are well")
-    assert service.log.read_text().count("outage: Redis can't be used") == PROCESSES
+    # A process that was slow to start may have found Redis there already.
+    assert 1 <= service.log.read_text().count("outage: Redis can't be used") <= PROCESSES
     service.seed({"rock": TICKETS})
     wait_until(lambda: service.request("POST", "/buy/rock").status == 201, WELL_S, "it sells")
