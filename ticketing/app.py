@@ -39,7 +39,7 @@ from ticketing.store.leases import LeaseStore, Settled
 from ticketing.store.opening import queue_client_of, store_of
 from ticketing.store.outbox import OutboxStore
 from ticketing.store.queue import QueueClient, ReceiptQueue
-from ticketing.store.sale import SaleStore, Versions
+from ticketing.store.sale import SaleStore, Versions, standing
 from ticketing.telemetry.metrics import Exposition, SaleMetrics
 from ticketing.telemetry.summary import Summary
 
@@ -50,19 +50,28 @@ METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 class Service:
     """One web process: its parts, started after the fork and stopped before the exit."""
 
-    def __init__(self, settings: Settings, store: Store, queue_client: QueueClient, offload: Offload) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        queue_client: QueueClient,
+        offload: Offload,
+        selling: Store | None = None,
+    ) -> None:
+        """`selling` are connections for the sale alone, so that readers of a slow store keep no buyer waiting."""
+        selling = selling or store
         registry = CollectorRegistry()
         versions = Versions()
         self.settings = settings
         self.registry = registry
         self.metrics = SaleMetrics(registry)
         self.breaker = Breaker(self._on_outage)
-        self.probe = store  # asks in an outage too: the keeper's alone
+        self.probe = selling  # asks in an outage too: the keeper alone does, greeting and looking
         self.store = store = GuardedStore(store, lambda: self.breaker.is_open)
         self.queue = ReceiptQueue(queue_client, job_timeout_s=settings.receipt_job_timeout_s)
         self.identity = Identity(settings.id_secret)
         self.sales = SaleStore(
-            store,
+            GuardedStore(selling, lambda: self.breaker.is_open),
             versions,
             StoreClock(),
             timeout_ms=int(settings.store_timeout_s * 1000),
@@ -89,7 +98,12 @@ class Service:
         till = Till(self.desk, self.keeper, answered)
         self.counter = Counter(self.identity, self.catalogue, till, self.keeper, sold_out)
         self.receipts = ReceiptDesk(
-            self.identity, self.files, self.sales, self.outbox, self.dispatcher.add, settings.receipt_due_ms
+            self.identity,
+            self.files,
+            partial(standing, store),
+            self.outbox,
+            self.dispatcher.add,
+            settings.receipt_due_ms,
         )
         self.operations = Operations(store, self.events, self.outbox, self.queue, self.files, self.exposition, offload)
         self.purchases = purchases.Purchases(self.counter, self.receipts, self.metrics)
@@ -117,7 +131,7 @@ class Service:
     def _make_keeper(self, versions: Versions, answered: Answered, offload: Offload) -> Keeper:
         settings, fingerprint = self.settings, self.identity.secret_fingerprint
         parts = HeirParts(
-            leases=LeaseStore(self.store, versions, due_ms=settings.receipt_due_ms),
+            leases=LeaseStore(self.probe, versions, due_ms=settings.receipt_due_ms),
             sales=self.sales,
             versions=versions,
             states=self.catalogue.states,
@@ -144,6 +158,7 @@ class Service:
 
     def _on_outage(self) -> None:
         self.probe.forget_idle()
+        self.store.forget_idle()
         self.metrics.outages.inc()
         self.metrics.outage.set(1)
 
@@ -173,6 +188,7 @@ class Service:
             logger.error("event {}: nothing is sold of it now: {} {}", report.event_id, outcomes, report.reason)
 
 
+SELLING_CONNECTIONS = 4  # one batch at a time, and the keeper
 GIVE_BACK_S = 2.0  # of what the master waits for a worker that stops
 TROUBLES = (Outcome.SCRIPT_FAILED, Outcome.WENT_BACK, Outcome.HALTED)  # of the others the breaker tells
 
@@ -188,9 +204,10 @@ def create_app(
 
     Connects to nothing. `offload` runs what would keep a gevent hub waiting.
     """
+    selling = store or store_of(settings, connections=SELLING_CONNECTIONS)
     store = store or store_of(settings, connections=settings.store_connections)
     queue_client = queue_client or queue_client_of(settings)
-    service = Service(settings, store, queue_client, offload)
+    service = Service(settings, store, queue_client, offload, selling)
     app = Flask("ticketing", static_folder="api/static", root_path=str(Path(__file__).parent))
     app.config.update(MAX_CONTENT_LENGTH=bodies.BODY_MAX_BYTES + 1, PROVIDE_AUTOMATIC_OPTIONS=False)
     app.url_map.merge_slashes = False

@@ -275,7 +275,7 @@ def lease_of(store: Store, host: Host) -> Lease:
 def test_a_process_that_halted_goes_on_settles_what_it_promised_and_leases_anew(host: Host, store: Store) -> None:
     bought, sold = a_request(1), host.sell(2)
     [reply] = host.sale.buy(bought)
-    host.answered.saw("1", SEED, bought.purchase_id, reply.detail)
+    host.answered.saw("1", SEED, bought.purchase_id, reply.detail, sold_now=True)
     store.one("HSET", K.leases, host.holder.name, "older|" + lease_tickets(store, host))
     host.round()
     host.round()
@@ -316,7 +316,7 @@ def test_a_process_that_saw_neither_halt_nor_decision_goes_on_and_does_not_halt_
     """Cut off meanwhile; with `lost` the store that was accepted did not know its lease, nor what it had answered."""
     bought, sold = a_request(1), host.sell(2)
     [reply] = host.sale.buy(bought)
-    host.answered.saw("1", SEED, bought.purchase_id, reply.detail)
+    host.answered.saw("1", SEED, bought.purchase_id, reply.detail, sold_now=True)
     elsewhere = Leasing(store, 0, holder=FAR)
     if lost:
         store.one("FLUSHALL")
@@ -416,7 +416,7 @@ def test_a_halt_that_loses_its_mark_is_judged_anew_and_halted_once_more(host: Ho
 def test_a_purchase_that_is_missing_is_still_missing_when_the_mark_is_lost(host: Host, store: Store) -> None:
     bought = a_request(1)
     [reply] = host.sale.buy(bought)
-    host.answered.saw("1", SEED, bought.purchase_id, reply.detail)
+    host.answered.saw("1", SEED, bought.purchase_id, reply.detail, sold_now=True)
     store.one("HDEL", K.purchases, bought.purchase_id)
     host.round()
     store.one("HDEL", K.info, "halted", "halted_why")

@@ -11,6 +11,7 @@ from ticketing.model import Contact
 from ticketing.store import keys
 from ticketing.store.connection import Store
 from ticketing.store.outbox import OutboxStore
+from ticketing.store.sale import standing
 from ticketing.telemetry.logs import short
 
 K = keys.of_event("1")
@@ -89,7 +90,7 @@ def test_a_receipt_that_kills_its_worker_each_time_is_given_up_after_exactly_so_
     assert begun == RECEIPT_TRIES
     held = account(store).check()
     assert (held.outbox, held.failed, held.tries) == (set(), {poison}, set())
-    assert sale.sales.standing("1", poison).receipt_failed
+    assert standing(sale.store, "1", poison).receipt_failed
     sale.due_now()
     assert sale.overdue() == []
     assert sale.outbox.begin("1", [poison]) == []

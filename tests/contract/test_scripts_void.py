@@ -7,6 +7,7 @@ from ticketing.errors import OutcomeUnknown
 from ticketing.model import Outcome
 from ticketing.store import keys
 from ticketing.store.connection import Store
+from ticketing.store.sale import standing
 
 K = keys.of_event("1")
 
@@ -169,10 +170,10 @@ def test_a_voided_purchase_stands_nowhere(store: Store) -> None:
     sale = open_sale(store)
     bought = a_request(1)
     sale.buy(bought)
-    found = sale.sales.standing("1", bought.purchase_id)
+    found = standing(sale.store, "1", bought.purchase_id)
     assert found.purchase is not None
     assert (found.voided, found.in_outbox, found.receipt_failed) == (False, True, False)
     sale.sales.void("1", SEED, [bought.purchase_id])
-    found = sale.sales.standing("1", bought.purchase_id)
+    found = standing(sale.store, "1", bought.purchase_id)
     assert (found.purchase, found.voided, found.in_outbox) == (None, True, False)
     assert sale.overdue() == []

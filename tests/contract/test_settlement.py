@@ -212,7 +212,7 @@ def test_a_poisoned_journal_voids_keeps_settles_and_is_healed(
     host.sale.buy(keyed)  # H11: the key asks elsewhere, and keeps what it gets
     host.round()
     host.round()
-    assert (host.holder.poisoned, host.sellable) == (False, 7)  # the kept key counted until then
+    assert (host.holder.poisoned, host.sellable) == (False, 8)  # the kept key no longer counts
     assert account(store).check().sold.keys() == {before.purchase_id, keyed.purchase_id}
     assert host.die().holder.reserve("1", SEED).open == {}
 
@@ -238,7 +238,7 @@ def test_a_store_that_went_back_is_halted_and_nothing_is_settled_or_dropped(
     """H7, H12: found by the newest answered purchase, the token, the version, another seed, or none."""
     bought, sold = a_request(1), host.sell(2)
     [reply] = host.sale.buy(bought)
-    host.answered.saw("1", SEED, bought.purchase_id, reply.detail)
+    host.answered.saw("1", SEED, bought.purchase_id, reply.detail, sold_now=True)
     older(store, host, damage)
     states = [] if damage == "empty" else host.sale.events.read(["1"])
     for _ in range(3):

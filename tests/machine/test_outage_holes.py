@@ -322,7 +322,7 @@ def a_restored_store_is_overtaken(host: Host) -> tuple[int, list[str]]:
     copy_store(host.store)
     asked = a_request(1)
     [old] = host.sale.buy(asked)
-    host.answered.saw("1", SEED, asked.purchase_id, old.detail)
+    host.answered.saw("1", SEED, asked.purchase_id, old.detail, sold_now=True)
     restore_copy(host.store)
     [new, *_] = [Sale(host.store).buy(a_request(1))[0] for _ in range(5)]
     twice = old.detail.split("|")[2] == new.detail.split("|")[2]

@@ -1,5 +1,6 @@
 """The keeper from its start to its end: what it takes, what it gives back, and what must not stop it."""
 
+import errno
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -344,3 +345,61 @@ def test_a_start_while_the_store_is_away_adopts_the_journal_and_sells_from_it(ma
         second.keeper._greet()
     second.come_back()
     second.await_reserve(7)
+
+
+def test_a_journal_that_cant_be_read_turns_off_the_reserve_not_the_sale(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = make()
+    first.start()
+    first.await_reserve()
+    first.die()
+    real = Path.read_bytes
+
+    def unreadable(path: Path) -> bytes:
+        if path.suffix == ".journal":
+            raise OSError(errno.EIO, "Input/output error")
+        return real(path)
+
+    monkeypatch.setattr(Path, "read_bytes", unreadable)
+    make().start()
+
+
+def test_the_store_is_looked_at_before_it_is_sold_from_again(make: Make) -> None:
+    process = make()
+    process.start()
+    process.await_reserve()
+    process.go_away()
+    real, open_at_look = process.keeper._settlement._leases.glance, []
+
+    def glance(asks: Any) -> Any:
+        open_at_look.append(process.breaker.is_open)
+        return real(asks)
+
+    process.keeper._settlement._leases.glance = glance
+    process.come_back()
+    until(lambda: open_at_look, "it looks")
+    assert open_at_look[0], "buyers are sold to before the first look"
+
+
+def test_a_left_journal_is_settled_once_its_disk_has_room_again(
+    make: Make, monkeypatch: pytest.MonkeyPatch, real_store: Store
+) -> None:
+    first, second = make(), make()
+    first.start()
+    first.await_reserve()
+    second.start()
+    second.await_reserve()
+    real = Journal._append
+    full = True
+
+    def append(journal: Journal, lines: bytes) -> None:
+        if full and journal.path.name == "slot-0.journal":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(journal, lines)
+
+    monkeypatch.setattr(Journal, "_append", append)
+    first.die()
+    gevent.sleep(0.5)
+    full = False
+    until(lambda: len(account(real_store).leased) == 10, "the dead process's lease is given back")

@@ -247,7 +247,7 @@ class Desk:
         self.files, self.sales, self.outbox = ReceiptFiles(folder), FakeSales(), FakeOutbox()
         self.enqueued: list[tuple[str, list[str]]] = []
         self.desk = ReceiptDesk(
-            IDENTITY, self.files, self.sales, self.outbox, lambda *job: self.enqueued.append(job), due_ms=5
+            IDENTITY, self.files, self.sales.standing, self.outbox, lambda *job: self.enqueued.append(job), due_ms=5
         )
         self.purchase_id = IDENTITY.new_purchase_id("gala")
         self.purchase = Purchase(self.purchase_id, "gala", "f", 1, 1, ("Egala-000001",))

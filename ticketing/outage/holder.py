@@ -55,6 +55,7 @@ class Holder:
         self._writer = writer
         self._versions = versions
         self._emptied = True  # whether the journal holds nothing but its format and counts
+        self._emptied_bytes = 0  # its length when it was emptied last: the counts of very many events are long
         self._said_poisoned = writer.poisoned  # where there is no journal, the keeper says why
 
     @property
@@ -129,6 +130,8 @@ class Holder:
     def take_voids(self, intents: Mapping[str, VoidIntent]) -> None:
         """The same for many ids at once, which share one fsync."""
         self.voids |= intents
+        for intent in intents.values():  # so that the next look judges its sale, and forgets one that was replaced
+            self.reserve(intent.event_id, intent.seed)
         self._emptied = self._emptied and not intents
         self.try_to_journal(list(intents.values()))
 
@@ -143,13 +146,11 @@ class Holder:
         self.voids |= content.voids
 
     def learn(self, states: Iterable[EventState]) -> None:
-        """Take over limits and sale times; forget a sale that was replaced."""
-        for state in states:
-            event_id = state.event.event_id
-            for other in [sale for sale in self.events if sale[0] == event_id and sale[1] != state.seed]:
-                if not self.events[other].holds_something and not state.halted:
-                    self.forget(other)
-            self.reserve(event_id, state.seed).describe(state)
+        """Take over limits and sale times. Whether another sale was replaced by right, the look judges."""
+        known = [(self.reserve(state.event.event_id, state.seed), state) for state in states]
+        changed = [reserve for reserve, state in known if reserve.describe(state) and reserve.sellable]
+        if not self.poisoned:  # an heir without Redis keeps to what was said last
+            self.try_to_journal([self._snapshot(reserve, reserve.sellable) for reserve in changed])
 
     def forget(self, sale: Sale) -> None:
         """It was replaced: no script that carries its seed does anything any more, so nothing of it is to be voided."""
@@ -197,7 +198,7 @@ class Holder:
 
     def empty_journal(self) -> None:
         """Rule 2. The counts are written again in the same step: without them nothing could be sold."""
-        short = self._writer.size_bytes < COMPACT_BYTES
+        short = self._writer.size_bytes < max(COMPACT_BYTES, 2 * self._emptied_bytes)
         if not (self._emptied and short) and self._may_empty() and not self.poisoned:
             self._truncate()
 
@@ -230,6 +231,7 @@ class Holder:
         except JournalError as error:
             self._say_poisoned(error)
             return False
+        self._emptied_bytes = self._writer.size_bytes
         for reserve in self.events.values():  # what a failure had lowered is what those lines say again
             reserve.sellable = reserve.most_sellable()
         return True

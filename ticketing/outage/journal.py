@@ -114,7 +114,10 @@ class Journal:
 
     def read(self) -> Content:
         """What the file holds. A torn last line is cut off; raises JournalDamaged for anything else."""
-        data = self.path.read_bytes()
+        try:
+            data = self.path.read_bytes()
+        except OSError as error:
+            raise JournalError(f"{self.path}: {error.strerror}") from error
         whole, content = parse(data)
         if whole < len(data):
             self._guarded(lambda: os.ftruncate(self._file, whole))

@@ -82,7 +82,7 @@ class JournalWriter:
             raise waiting.error
 
     def _run(self) -> None:
-        while not self._stopping:
+        while not self._stopping or self._gathering.entries or self._gathering.truncate:
             self._wake.wait()
             self._wake.clear()
             waiting, self._gathering = self._gathering, _Waiting()

@@ -64,6 +64,7 @@ class Keeper:
         self._another_secret: str | None = None  # why nothing may be sold, where the store is another shop's
         self._heirs_looked_s = time.monotonic()
         self._left_alone: dict[Path, tuple[int, int]] = {}  # journals that were looked after, as they were then
+        self._troubles: dict[Path, str] = {}  # of journals that are tried again
         self._decisions = self._holder.decisions  # when those were left alone
         self._to_report = False  # an outage ended, and its last line is still to be said
         self._stopping = False
@@ -244,6 +245,7 @@ class Keeper:
             self._greet()
             if not self.breaker.may_close():
                 return
+            self._settlement.look()  # before anybody is sold to: it may have come back older than it was
             self.breaker.close()
             self._to_report = True
         self._settlement.round(self._parts.heirs.states(), now_ms())
@@ -271,12 +273,20 @@ class Keeper:
             try:
                 inherited = heirs.settle_if_left(path, self._parts.heirs)
             except JournalError as error:
-                logger.critical("{} is parked: {}", path, error)
-                self._left_alone[path] = _stamp(path)
+                self._say_once(path, str(error))
                 continue
-            if inherited is not None:
+            if inherited is None:
+                continue
+            if inherited.emptied or not inherited.is_settled:
                 self._left_alone[path] = _stamp(path)
                 _tell(inherited)
+            else:  # it is settled, and its disk takes nothing: tried again
+                self._say_once(path, "it can't be emptied")
+
+    def _say_once(self, path: Path, why: str) -> None:
+        if self._troubles.get(path) != why:
+            self._troubles[path] = why
+            logger.critical("{}: {}; it is tried again", path, why)
 
 
 def _tell(inherited: Inheritance) -> None:

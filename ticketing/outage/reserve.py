@@ -116,11 +116,13 @@ class EventReserve:
         self.quantity_max, self.paused = snapshot.quantity_max, snapshot.paused
         self.opens_ms, self.closes_ms = snapshot.opens_ms, snapshot.closes_ms
 
-    def describe(self, state: EventState) -> None:
-        """Take over limits and sale times, as the store had them."""
+    def describe(self, state: EventState) -> bool:
+        """Take over limits and sale times, as the store had them; whether that changed anything."""
+        before = (self.quantity_max, self.limited, self.opens_ms, self.closes_ms, self.paused)
         self.quantity_max, self.limited = state.event.quantity_max, state.event.buyer_max > 0
         self.opens_ms, self.closes_ms = state.event.opens_ms, state.event.closes_ms
-        self.paused = state.paused or state.halted
+        self.paused = state.paused or state.halted or state.issued < state.planned
+        return before != (self.quantity_max, self.limited, self.opens_ms, self.closes_ms, self.paused)
 
     def halt(self, version: int) -> None:
         """Nothing is sold, settled or leased until the event goes on under a higher version."""
@@ -270,7 +272,7 @@ class EventReserve:
     def _target(self, glance: Glance, size: ReserveSize, now_ms: int) -> int:
         wanted = min(size.tickets, glance.pool * size.share_per_mille // 1000)
         low = glance.pool < size.low_water * wanted * max(1, glance.holders)
-        closed = glance.paused or (glance.closes_ms is not None and now_ms >= glance.closes_ms)
+        closed = self.paused or glance.paused or (glance.closes_ms is not None and now_ms >= glance.closes_ms)
         upcoming = glance.opens_ms is not None and now_ms < glance.opens_ms
         return 0 if low or closed or upcoming or self.limited else wanted
 

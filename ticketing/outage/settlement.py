@@ -63,6 +63,10 @@ class Settlement:
         self._rounds = 0
         self._seen_at_look: dict[Sale, int] = {}  # versions
 
+    def look(self) -> None:
+        """Every event is compared with what is known of it, and halted where the store went back. Raises StoreError."""
+        self._look(list(self._holder.events.values()))
+
     def round(self, states: Iterable[EventState], now_ms: int) -> None:
         """Look, void, settle, then bring each lease to what it should be. Raises StoreError; then nothing is lost."""
         self._holder.learn(states)
@@ -84,6 +88,8 @@ class Settlement:
             self._holder.heal()
             return
         self._change_leases(glances, now_ms, size)
+        # A failure after an answer (the store's or the disk's) may have left a count below what its lease covers.
+        self._holder.raise_counts([reserve for reserve in looked_at if reserve.sellable < reserve.most_sellable()])
         self._holder.empty_journal()
 
     def _due(self) -> list[EventReserve]:
@@ -163,7 +169,11 @@ class Settlement:
     def _halt(self, reserve: EventReserve, why: str) -> None:
         """Nothing is sold of the event, by anybody, until an operator decides or the store is put right."""
         promised = reserve.promised
-        version = self._leases.halt(reserve.event_id, why, reserve.decided)
+        try:
+            version = self._leases.halt(reserve.event_id, why, reserve.decided)
+        except ScriptFailed as error:  # what of it is damaged keeps every script from selling, too
+            self._say_failed(reserve, error)
+            return
         if version is None:
             return  # an operator decided meanwhile: the next look takes that over
         self._holder.halt(reserve, version)
@@ -282,10 +292,12 @@ def _is_gone(reserve: EventReserve, glance: Glance) -> bool:
 def _went_back(reserve: EventReserve, record: str, version: int, glance: Glance) -> str | None:
     """Why the store can't be the one that it was; None where nothing speaks against it.
 
-    `record` is what it answered last, `version` the highest that it told.
+    `record` is what it answered last, `version` the highest that it told. A sale that was replaced goes on under a
+    higher one; an event that was made anew does not.
     """
     if glance.seed != reserve.seed:
-        replaced = glance.seed is not None and not record and not reserve.holds_something
+        by_right = glance.seed is not None and glance.version > max(version, reserve.version)
+        replaced = by_right and not record and not reserve.holds_something
         return None if replaced else f"it knows another sale of this event: {glance.seed}"
     if glance.version < version:
         return f"its version is {glance.version}, and was {version}"

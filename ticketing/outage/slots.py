@@ -118,7 +118,10 @@ def _take(folder: Path, number: int, this_host: str) -> Slot | None:
         raise JournalError(f"{folder}: {error.strerror}") from error
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
         os.close(lock)
         return None
+    except OSError as error:  # a file system without locks, say
+        os.close(lock)
+        raise JournalError(f"{folder}: {error.strerror}") from error
     return Slot(folder, number, lock, this_host)

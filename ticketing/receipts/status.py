@@ -12,7 +12,7 @@ from ticketing.model import Purchase, PurchaseStatus, ReceiptStatus, event_id_of
 from ticketing.receipts.files import ReceiptFiles, StoredReceipt
 from ticketing.sale.identity import Identity
 from ticketing.store.outbox import OutboxStore
-from ticketing.store.sale import PurchaseStanding, SaleStore
+from ticketing.store.sale import PurchaseStanding
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +31,14 @@ class ReceiptDesk:
         self,
         identity: Identity,
         files: ReceiptFiles,
-        sales: SaleStore,
+        read_standing: Callable[[str, str], PurchaseStanding],
         outbox: OutboxStore,
         enqueue: Callable[[str, list[str]], None],
         due_ms: int,
     ) -> None:
         self._identity = identity
         self._files = files
-        self._sales = sales
+        self._read_standing = read_standing
         self._outbox = outbox
         self._enqueue = enqueue
         self._due_ms = due_ms
@@ -53,7 +53,7 @@ class ReceiptDesk:
             return None
         event_id = event_id_of(purchase_id)
         try:
-            found = self._sales.standing(event_id, purchase_id)
+            found = self._read_standing(event_id, purchase_id)
             if found.voided:
                 return None
             if found.purchase is None:

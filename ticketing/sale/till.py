@@ -39,7 +39,8 @@ class Till:
         if reply.outcome is Outcome.EXPIRED:  # it did nothing, since it came late; the id stays the same
             reply = self._ask_desk(seed, request)
         if reply.outcome in BOUGHT:
-            self._answered.saw(request.event_id, seed, request.purchase_id, reply.detail)
+            sold_now = reply.outcome is Outcome.SOLD
+            self._answered.saw(request.event_id, seed, request.purchase_id, reply.detail, sold_now=sold_now)
         elif reply.outcome in (Outcome.REFUSED, Outcome.UNKNOWN):
             return self._ask_reserve(seed, request, in_doubt=reply.outcome is Outcome.UNKNOWN)
         elif reply.outcome is Outcome.SCRIPT_FAILED:

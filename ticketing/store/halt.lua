@@ -8,6 +8,7 @@ local info = KEYS[1]
 local why, decided = ARGV[1], tonumber(ARGV[2])
 local call = redis.call
 local meta = call('HMGET', info, 'halted', 'version', 'accepted')
+assert(tonumber(meta[2] or 0), 'the version is no number')
 if meta[1] == '1' then return {'already', tonumber(meta[2] or 0)} end
 if decided and tonumber(meta[3] or 0) > decided then return {'decided', tonumber(meta[2] or 0)} end
 call('HSET', info, 'halted', '1', 'halted_why', why)

@@ -149,17 +149,18 @@ class SaleStore:
         self._versions.saw(event_id, seed, reply[1])
         return list(reply[2])
 
-    def standing(self, event_id: str, purchase_id: str) -> PurchaseStanding:
-        """What the store holds for a purchase id. Raises StoreError."""
-        k = keys.of_event(event_id)
-        record, due, failed = self._store.read(
-            ("HGET", k.purchases, purchase_id), ("ZSCORE", k.receipts, purchase_id), ("HEXISTS", k.failed, purchase_id)
-        )
-        if record is None:
-            return PurchaseStanding(None)
-        if is_tombstone(record):
-            return PurchaseStanding(None, voided=True)
-        return PurchaseStanding(parse_record(purchase_id, record), False, due is not None, bool(failed))
+
+def standing(store: Store, event_id: str, purchase_id: str) -> PurchaseStanding:
+    """What the store holds for a purchase id. Raises StoreError."""
+    k = keys.of_event(event_id)
+    record, due, failed = store.read(
+        ("HGET", k.purchases, purchase_id), ("ZSCORE", k.receipts, purchase_id), ("HEXISTS", k.failed, purchase_id)
+    )
+    if record is None:
+        return PurchaseStanding(None)
+    if is_tombstone(record):
+        return PurchaseStanding(None, voided=True)
+    return PurchaseStanding(parse_record(purchase_id, record), False, due is not None, bool(failed))
 
 
 def _outcome_of(error: StoreError) -> Outcome:

@@ -191,7 +191,8 @@ class Process:
         if not self.breaker.is_open:
             reply = self.ask_store(request)
         if reply.outcome in (Outcome.SOLD, Outcome.REPLAYED):
-            self.answered.saw(request.event_id, SEED, request.purchase_id, reply.detail)
+            sold_now = reply.outcome is Outcome.SOLD
+            self.answered.saw(request.event_id, SEED, request.purchase_id, reply.detail, sold_now=sold_now)
             return "sold", reply.detail
         if reply.outcome in REFUSED:
             assert reply.level is not None
