@@ -19,7 +19,7 @@ PARTS = ("app", "worker", "scheduler", "seeds")
 MONITORING = ("prometheus", "grafana", "jaeger")
 VARIABLE = re.compile(r"\$\{([A-Z_]+)(?::-([^}]*))?\}")
 IN_THE_IMAGE = {"HOST", "PORT", "DATA_DIR", "METRICS_DIR", "JOURNAL_FOLDER"}  # the host's are not the containers'
-NOT_IN_CONTAINERS = {"STORE_PORT", "RECEIPT_WORKERS"}  # of `make run`, which starts a store and workers itself
+NOT_IN_A_CONTAINER = {"STORE_PORT", "RECEIPT_WORKERS"}  # how many others there are, and a store that it starts itself
 
 
 def resolved(text: str) -> str:
@@ -128,8 +128,12 @@ def test_every_setting_reaches_the_parts_and_none_is_unknown(service: str) -> No
     given = set(SERVICES[service]["environment"])
     known = {name.upper() for name in Settings.model_fields}
     assert given <= known
-    assert known - given == IN_THE_IMAGE | NOT_IN_CONTAINERS
+    assert known - given == IN_THE_IMAGE | NOT_IN_A_CONTAINER
     assert {"HOST", "DATA_DIR", "METRICS_DIR", "LOG_FORMAT"} <= set(image_environment())
+
+
+def test_there_are_as_many_workers_as_the_setting_says() -> None:
+    assert SERVICES["worker"]["deploy"]["replicas"] == "${RECEIPT_WORKERS:-2}"
 
 
 def test_no_secret_stands_in_the_file() -> None:
@@ -142,9 +146,10 @@ def test_every_variable_is_in_the_example_with_its_default() -> None:
     _, _, theirs = (ROOT / ".env.example").read_text().partition(CONTAINERS_ALONE)
     said = dict(match.groups() for line in theirs.splitlines() if (match := LINE.fullmatch(line)))
     read = {match[1]: match[2] for match in VARIABLE.finditer(COMPOSE_TEXT)}
-    settings = {name.upper() for name in Settings.model_fields}
+    settings = {name.upper(): str(field.default) for name, field in Settings.model_fields.items()}
     assert {name: default for name, default in read.items() if name not in settings} == said
-    assert resolved("${PORT:-3049}") == str(Settings.model_fields["port"].default)
+    others = {name: default for name, default in read.items() if settings.get(name, default) != default}
+    assert others == {"REDIS_URL": "redis://redis:6379/0", "LOG_FORMAT": "json"}
 
 
 def test_what_must_last_is_on_volumes_and_what_is_written_besides_in_memory() -> None:
