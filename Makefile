@@ -9,10 +9,10 @@ FIND_PYTHON = for python in python3.13 python3.12 python3.11 python3; do \
 	done; \
 	if [ -z "$$python" ]; then echo "Python 3.11 or later is needed, and none was found on the PATH."; exit 1; fi
 
-.PHONY: help run dev seeds audit chaos test lint format lock clean install install-dev
+.PHONY: help run dev seeds audit chaos test test-docker lint format lock clean install install-dev
 
 help: ## list the commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: install ## start everything on this machine, sell tickets; Ctrl-C ends it all
 	@exec $(PY) -m ticketing run
@@ -28,6 +28,9 @@ audit: install ## check on the running store that every ticket is sold once at m
 
 test: lint ## lint, types, import contracts, and every test
 	@$(PY) -m pytest
+
+test-docker: install-dev ## build the containers, and run the stack on the Docker engine that answers
+	@$(PY) -m pytest -v tests/docker
 
 chaos: install-dev ## fail everything while two hosts sell; make chaos MINUTES=5 SEED=7
 	@$(PY) -m tests.chaos --minutes $(or $(MINUTES),5) --seed $(or $(SEED),7)

@@ -44,6 +44,7 @@ class Settings(BaseSettings):
     store_connect_timeout_s: Seconds = 1.0
     store_connections: Count = 32
 
+    secrets_folder: Path | None = None  # before id_secret, whose rule asks for it
     admin_token: Secret = ""
     id_secret: Secret = ""
     signing_key: Secret = ""
@@ -102,7 +103,7 @@ class Settings(BaseSettings):
     @field_validator("id_secret")
     @classmethod
     def _shared_by_all_hosts(cls, value: str, info: ValidationInfo) -> str:
-        if not value and info.data.get("redis_url"):
+        if not value and info.data.get("redis_url") and info.data.get("secrets_folder") is None:
             raise ValueError(
                 "is required when REDIS_URL is set: two hosts with different secrets would sell one key twice"
             )
@@ -127,6 +128,11 @@ class Settings(BaseSettings):
     def journal_dir(self) -> Path:
         """The folder of this host's journals: what was sold in an outage and is not in Redis yet."""
         return self.journal_folder or self.data_dir / "journal"
+
+    @property
+    def secrets_dir(self) -> Path:
+        """The folder of the secrets that nobody set."""
+        return self.secrets_folder or self.data_dir / "secrets"
 
     @property
     def metrics_dirs(self) -> tuple[Path, Path]:
@@ -160,7 +166,7 @@ class Settings(BaseSettings):
 def load(**overrides: Any) -> Settings:
     """The settings from `overrides`, the environment and .env, in this order; missing secrets are made and kept.
 
-    True afterwards: id_secret, admin_token and signing_key are set, and the same in every process of this DATA_DIR.
+    True afterwards: id_secret, admin_token and signing_key are set, the same in every process of this SECRETS_FOLDER.
     Raises SettingsError, which names every fault.
     """
     try:
@@ -175,19 +181,19 @@ def load(**overrides: Any) -> Settings:
 def present_signing_key() -> str:
     """The signing key as it is set or kept, for checking codes. Raises SettingsError where there is none."""
     settings = Settings()
-    if settings.signing_key or (settings.data_dir / "secrets" / "signing_key").exists():
+    if settings.signing_key or (settings.secrets_dir / "signing_key").exists():
         return kept_secret(settings, "signing_key")
-    raise SettingsError(f"No signing key is kept in {settings.data_dir}: give the public key with --key")
+    raise SettingsError(f"No signing key is kept in {settings.secrets_dir}: give the public key with --key")
 
 
 def kept_secret(settings: Settings, name: str) -> str:
-    """The secret as it was set, or the one kept in DATA_DIR (mode 0600), made now if it is the first time.
+    """The secret as it was set, or the one kept in SECRETS_FOLDER (mode 0600), made now if it is the first time.
 
     Two processes that make it at once end with the same. Raises SettingsError where it can't be kept, or is damaged.
     """
     if value := getattr(settings, name):
         return str(value)
-    folder = settings.data_dir / "secrets"
+    folder = settings.secrets_dir
     path = folder / name
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)

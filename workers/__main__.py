@@ -1,17 +1,23 @@
-"""python -m workers: one RQ worker for receipts, until a signal ends it."""
+"""python -m workers: one RQ worker for receipts, until a signal ends it.
+
+What must stay true: where the queue is away it waits in here. Ending would leave the wait to whoever restarts it, and
+Docker waits twice as long after each end, up to a minute.
+"""
 
 import os
 import secrets
-import socket
 import sys
 
+from loguru import logger
+
 from ticketing import config
-from ticketing.errors import SettingsError
+from ticketing.errors import SettingsError, StoreError
 from ticketing.telemetry import logs
+from ticketing.telemetry.claims import claim
 
 
 def main() -> int:
-    """0 when a signal ended it, 2 where it could not start."""
+    """0 when a signal ended it, 1 where the queue went away in the middle of something, 2 where it could not start."""
     try:
         settings = config.load()
         settings.resolved_queue_url  # noqa: B018 - says here what is missing
@@ -19,17 +25,24 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 2
     logs.set_up("receipts", settings.log_level, settings.log_format)
-    # The files in it are named by process id, and containers that share the folder share those.
-    metrics_dir = settings.metrics_dirs[1] / socket.gethostname()
-    metrics_dir.mkdir(parents=True, exist_ok=True)
-    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(metrics_dir)  # read when prometheus_client is first imported
+    claimed = claim(settings.metrics_dirs[1])  # until the process ends
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(claimed.folder)  # read when prometheus_client is first imported
+
+    from prometheus_client import values
+
+    # The files are named by the claim: another process that takes it over goes on with them.
+    values.ValueClass = values.MultiProcessValue(lambda: claimed.number)
 
     from ticketing.store.opening import queue_client_of
     from ticketing.store.queue import run_worker
     from workers import jobs
 
     jobs.warm_up()
-    run_worker(queue_client_of(settings), f"receipts-{os.getpid()}-{secrets.token_hex(4)}")
+    try:
+        run_worker(queue_client_of(settings), f"receipts-{os.getpid()}-{secrets.token_hex(4)}")
+    except StoreError as error:
+        logger.warning("the receipt queue went away in the middle of something ({}): beginning anew", error)
+        return 1
     return 0
 
 

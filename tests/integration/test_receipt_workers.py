@@ -1,6 +1,5 @@
 """A real receipt worker at a real queue: what it does when the server goes away, and where it keeps its counters."""
 
-import socket
 import subprocess
 import sys
 import time
@@ -82,7 +81,21 @@ def test_a_worker_is_back_at_work_soon_after_the_queue_is(
     assert worker.poll() is None
 
 
-def test_workers_of_each_host_count_in_a_folder_of_their_own(
+def test_a_worker_waits_for_a_queue_that_is_away_when_it_starts(
+    server: ValkeyServer, worker: subprocess.Popen[bytes], tmp_path: Path
+) -> None:
+    log = tmp_path / "worker.log"
+    server.stop()
+    wait_until(lambda: "waits" in log.read_text() or worker.poll() is not None, START_DEADLINE_S, "it says so")
+    server.start()
+    client = open_client(server.url, timeout_s=5, connect_timeout_s=2)
+    wait_until(lambda: client.info("clients")["blocked_clients"], DEADLINE_S, "the worker waits for a job")
+    client.close()
+    assert worker.poll() is None
+    assert "Traceback" not in log.read_text()
+
+
+def test_a_worker_counts_in_a_folder_of_its_own(
     queue: ReceiptQueue,
     store: Store,
     worker: subprocess.Popen[bytes],
@@ -96,7 +109,8 @@ def test_workers_of_each_host_count_in_a_folder_of_their_own(
     name = "ticketing_receipt_render_seconds_count"
     counted = Exposition(None, [folder])  # type: ignore[arg-type]
     wait_until(lambda: sum(counted.values(name, "").values()) == 1, START_DEADLINE_S, "one receipt is counted")
-    assert [path.name for path in folder.iterdir()] == [socket.gethostname()]
+    assert sorted(path.name for path in folder.iterdir()) == ["0", "0.lock"]
+    assert {path.name for path in (folder / "0").iterdir()} == {"counter_0.db", "histogram_0.db"}
 
 
 def test_a_receipt_that_is_given_up_is_counted(

@@ -14,6 +14,7 @@ from ticketing.errors import SettingsError
 
 SECRET = "0123456789 0123456789 0123456789"
 LINE = re.compile(r"#([A-Z_]+)=(.*)")
+CONTAINERS_ALONE = "# --- Containers alone"
 
 
 @pytest.fixture(autouse=True)
@@ -75,6 +76,14 @@ def test_a_store_of_ones_own_needs_an_id_secret(monkeypatch: pytest.MonkeyPatch)
     assert settings.store_url == settings.resolved_queue_url == "redis://example.com"
 
 
+def test_what_shares_a_folder_of_secrets_needs_no_id_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REDIS_URL", "redis://example.com")
+    monkeypatch.setenv("SECRETS_FOLDER", str(tmp_path / "shared"))
+    one, other = config.load(data_dir=tmp_path / "one"), config.load(data_dir=tmp_path / "other")
+    assert one.id_secret == other.id_secret == (tmp_path / "shared" / "id_secret").read_text().strip()
+    assert not (tmp_path / "one").exists()
+
+
 def test_an_empty_setting_is_one_that_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PORT", "")
     assert config.load().port == 3049
@@ -116,8 +125,9 @@ def test_eight_processes_that_start_at_once_make_the_same_secrets(tmp_path: Path
 
 
 def test_the_example_names_every_setting_with_its_default() -> None:
-    lines = (ROOT / ".env.example").read_text().splitlines()
-    found = dict(match.groups() for line in lines if (match := LINE.fullmatch(line)))
+    """And then what docker-compose.yml alone reads, of which test_containers.py knows."""
+    ours, _, _ = (ROOT / ".env.example").read_text().partition(CONTAINERS_ALONE)
+    found = dict(match.groups() for line in ours.splitlines() if (match := LINE.fullmatch(line)))
     fields = Settings.model_fields.items()
     assert found == {name.upper(): _shown(field.default) for name, field in fields}
 

@@ -9,6 +9,7 @@ import os
 import select
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from ticketing.config import Settings
 
@@ -60,25 +61,24 @@ def ready_block(settings: Settings, seconds: float) -> Sequence[str]:
         "",
         f"  Buy a ticket:  curl -X POST {url}/buy/1",
         "",
-        f"Logs are kept in {_near(settings, 'logs')}. Ctrl-C ends everything; what was sold stays sold.",
+        f"Logs are kept in {_near(settings.data_dir / 'logs')}. Ctrl-C ends everything; what was sold stays sold.",
         "",
     )
 
 
 def admin_token(settings: Settings) -> str:
     """The token where this start is the first to use it, otherwise where to find it."""
-    kept = settings.data_dir / "secrets" / "admin_token"
+    kept = settings.secrets_dir / "admin_token"
     if not kept.exists() or kept.read_text().strip() != settings.admin_token:
         return "admin token: the ADMIN_TOKEN that is set"
-    shown = kept.with_name(".admin_token_shown")
+    shown, where = kept.with_name(".admin_token_shown"), _near(kept)
     try:
         os.close(os.open(shown, os.O_CREAT | os.O_EXCL, 0o600))
     except OSError:
-        return f"admin token: in {_near(settings, 'secrets/admin_token')}"
-    return f"admin token: {settings.admin_token}    (shown once; kept in {_near(settings, 'secrets/admin_token')})"
+        return f"admin token: in {where}"
+    return f"admin token: {settings.admin_token}    (shown once; kept in {where})"
 
 
-def _near(settings: Settings, name: str) -> str:
-    path = str(settings.data_dir / name)
+def _near(path: Path) -> str:
     near = os.path.relpath(path)
-    return path if near.startswith("..") else near
+    return str(path) if near.startswith("..") else near

@@ -101,18 +101,20 @@ class ReceiptWorker(SimpleWorker):
 def run_worker(client: redis.Redis, name: str) -> None:
     """Work on receipt jobs until a signal ends it, in this process: the supervisor is what restarts it.
 
-    A forked work horse a job costs 15 ms and would compile each event's page again; see design.md.
+    A forked work horse a job costs 15 ms and would compile each event's page again; see design.md. Raises StoreError
+    where the queue goes away while it does anything but wait for a job.
     """
     _await(client)
-    worker = ReceiptWorker(
-        [QUEUE],
-        name=name,
-        connection=client,
-        serializer=SERIALIZER,
-        log_job_description=False,
-        worker_ttl=WORKER_TTL_S,
-    )
-    worker.work(logging_level="WARNING")
+    with as_store_errors():
+        worker = ReceiptWorker(
+            [QUEUE],
+            name=name,
+            connection=client,
+            serializer=SERIALIZER,
+            log_job_description=False,
+            worker_ttl=WORKER_TTL_S,
+        )
+        worker.work(logging_level="WARNING")
 
 
 def _await(client: redis.Redis) -> None:

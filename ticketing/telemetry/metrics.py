@@ -196,7 +196,7 @@ class Exposition:
     def __init__(self, own: CollectorRegistry, folders: Iterable[Path] = ()) -> None:
         """`folders` are the multiprocess folders of the parts; without any, this process speaks alone.
 
-        What lies directly in a folder and in its direct subfolders (one a container) is summed.
+        What lies directly in a folder and in its direct subfolders (one a receipt worker) is summed.
         """
         self._own = own
         self._folders = list(folders)
