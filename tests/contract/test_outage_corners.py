@@ -178,9 +178,7 @@ def test_one_events_damaged_version_ends_no_round(tmp_path: Path) -> None:
 
 def test_the_look_back_asks_for_what_was_answered_last_whatever_a_hosts_clock_said() -> None:
     answered = Answered()
-    answered.saw(
-        "1", SEED, "settled", "0|9000|E1-000001|", sold_now=False
-    )  # by a clock that is ahead
+    answered.saw("1", SEED, "settled", "0|9000|E1-000001|", sold_now=False)  # by a clock that is ahead
     answered.saw("1", SEED, "sold", "0|5000|E1-000002|", sold_now=True)  # sold after it
     assert answered.newest("1", SEED)[0] == "sold"
 
