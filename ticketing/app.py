@@ -57,8 +57,12 @@ class Service:
         queue_client: QueueClient,
         offload: Offload,
         selling: Store | None = None,
+        journal_offload: Offload | None = None,
     ) -> None:
-        """`selling` are connections for the sale alone, so that readers of a slow store keep no buyer waiting."""
+        """`selling` are connections for the sale alone, so that readers of a slow store keep no buyer waiting.
+
+        `journal_offload` runs what waits for the journal's disk, `offload` what else would keep a hub waiting.
+        """
         selling = selling or store
         registry = CollectorRegistry()
         versions = Versions()
@@ -86,7 +90,7 @@ class Service:
             self.queue, collect_ms=settings.receipt_collect_ms, job_size=settings.receipt_job_size
         )
         answered = Answered()
-        self.keeper = self._make_keeper(versions, answered, offload)
+        self.keeper = self._make_keeper(versions, answered, journal_offload or offload)
         self.desk = SaleDesk(
             self.sales,
             batch_max=settings.batch_max,
@@ -199,6 +203,7 @@ def create_app(
     store: Store | None = None,
     queue_client: QueueClient | None = None,
     offload: Offload = directly,
+    journal_offload: Offload | None = None,
 ) -> Flask:
     """The Flask application; its parts are in `app.extensions["ticketing"]`, to be started after the fork.
 
@@ -207,7 +212,7 @@ def create_app(
     selling = store or store_of(settings, connections=SELLING_CONNECTIONS)
     store = store or store_of(settings, connections=settings.store_connections)
     queue_client = queue_client or queue_client_of(settings)
-    service = Service(settings, store, queue_client, offload, selling)
+    service = Service(settings, store, queue_client, offload, selling, journal_offload)
     app = Flask("ticketing", static_folder="api/static", root_path=str(Path(__file__).parent))
     app.config.update(MAX_CONTENT_LENGTH=bodies.BODY_MAX_BYTES + 1, PROVIDE_AUTOMATIC_OPTIONS=False)
     app.url_map.merge_slashes = False

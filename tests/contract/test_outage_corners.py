@@ -18,7 +18,7 @@ from ticketing.model import Outcome
 from ticketing.outage import slots
 from ticketing.outage.breaker import Breaker
 from ticketing.outage.holder import Holder
-from ticketing.outage.journal import Journal, JournalError
+from ticketing.outage.journal import Journal, JournalError, VoidIntent
 from ticketing.outage.journal_writer import JournalWriter
 from ticketing.outage.lookback import Answered
 from ticketing.outage.reserve import ReserveSize
@@ -194,8 +194,6 @@ def test_what_waits_is_written_when_the_writer_stops(tmp_path: Path) -> None:
     journal.read()
     writer = JournalWriter(journal, slow)
     writer.start()
-    from ticketing.outage.journal import VoidIntent
-
     first = gevent.spawn(writer.append, VoidIntent("1", SEED, "a"))
     gevent.sleep(0.01)
     second = gevent.spawn(writer.append, VoidIntent("1", SEED, "b"))
@@ -246,3 +244,16 @@ def test_a_start_finds_that_the_store_was_emptied_and_seeded_anew(tmp_path: Path
         != "sold"
     )
     assert [str(r.outcome) for r in Sale(store).buy(request, seed="another-seed")] == ["halted"]
+
+
+def test_an_adopted_void_of_a_replaced_sale_is_not_kept_for_ever(tmp_path: Path) -> None:
+    store = fake_store()
+    Sale(store).open(1_000, seed="seed-2")
+    journal = Journal(tmp_path / "slot-0.journal")
+    journal.read()
+    journal.write([VoidIntent("1", SEED, a_request().purchase_id)])
+    journal.close()
+    host = Host(store, tmp_path / "slot-0.journal")
+    for _ in range(10):
+        host.round()
+    assert host.holder.voids == {}

@@ -201,12 +201,12 @@ def test_a_glance_tells_the_token_and_the_purchase_that_was_asked_for(store: Sto
     [reply] = holder.sale.buy(bought)
     asks = [GlanceAsk("1", holder.holder, bought.purchase_id), GlanceAsk("2", holder.holder, "")]
     before, absent = glances(holder.leases, *asks)
-    assert (before.seed, before.pool, before.holders, before.token, before.record) == (SEED, 8, 0, "", reply.detail)
+    assert (before.seed, before.pool, before.records, before.token, before.record) == (SEED, 8, 0, "", reply.detail)
     assert (before.paused, before.opens_ms, before.closes_ms) == (False, None, 1_900_000_000_000)
     assert (absent.seed, absent.record) == (None, None)
     holder.lease(3)
     [after] = glances(holder.leases, asks[0])
-    assert (after.pool, after.holders, after.token) == (5, 1, holder.token)
+    assert (after.pool, after.records, after.token) == (5, 1, holder.token)
     assert holder.leases.glance([]) == []
 
 

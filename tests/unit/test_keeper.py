@@ -403,3 +403,14 @@ def test_a_left_journal_is_settled_once_its_disk_has_room_again(
     gevent.sleep(0.5)
     full = False
     until(lambda: len(account(real_store).leased) == 10, "the dead process's lease is given back")
+
+
+def test_a_start_looks_before_it_lets_buyers_in(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = make()
+    first.start()
+    first.await_reserve()
+    first.die()
+    looked, real = [], LeaseStore.glance
+    monkeypatch.setattr(LeaseStore, "glance", lambda store, asks: looked.append(len(asks)) or real(store, asks))
+    make().start()  # what Service.start does before the worker accepts connections
+    assert looked == [1]

@@ -18,7 +18,7 @@ NOW_MS = 1_000
 
 
 def glance(pool: int = 1_000, token: str = "", **changes: object) -> Glance:
-    told = {"holders": 1, "paused": False, "opens_ms": None, "closes_ms": None, "record": None, "seed": SEED}
+    told = {"records": 1, "paused": False, "opens_ms": None, "closes_ms": None, "record": None, "seed": SEED}
     return Glance(pool=pool, token=token, **{**told, **changes})  # type: ignore[arg-type]
 
 
@@ -208,7 +208,7 @@ def test_what_could_not_be_settled_is_parked_and_no_longer_promised(outcome: Set
 
 @pytest.mark.parametrize(
     "changes",
-    [{"paused": True}, {"closes_ms": NOW_MS}, {"opens_ms": NOW_MS + 1}, {"pool": 99, "holders": 3}, {"pool": 0}],
+    [{"paused": True}, {"closes_ms": NOW_MS}, {"opens_ms": NOW_MS + 1}, {"pool": 30, "records": 3}, {"pool": 0}],
 )
 def test_a_lease_is_given_back_at_a_pause_at_closing_before_opening_and_near_the_end(
     changes: dict[str, object],
@@ -217,7 +217,7 @@ def test_a_lease_is_given_back_at_a_pause_at_closing_before_opening_and_near_the
     size = ReserveSize(tickets=10, share_per_mille=100, low_water=5)
     change = reserve.next_lease(glance(**{"token": "won", **changes}), size, NOW_MS)  # type: ignore[arg-type]
     assert change is not None
-    assert change.wanted == 0 if changes != {"pool": 99, "holders": 3} else change.wanted <= 9
+    assert change.wanted == (2 if changes == {"pool": 30, "records": 3} else 0)
 
 
 def test_an_event_with_a_limit_a_buyer_leases_nothing() -> None:
@@ -290,3 +290,11 @@ def test_a_token_of_a_decision_that_is_known_already_is_no_explanation() -> None
     lease(other, 50)
     assert other.answered(LeaseReply(True, "accepted-1000-a", 0)) == []
     assert (other.decided, other.won, other.sellable, other.token) == (1_000, False, 0, "accepted-1000-a")
+
+
+@pytest.mark.parametrize(("records", "wanted"), [(2, 50), (60, 33), (2_001, 0)])
+def test_the_more_may_lease_the_less_each_of_them_does(records: int, wanted: int) -> None:
+    """Records of hosts that are gone count too; they make reserves small, and none of them vanish all at once."""
+    change = a_reserve(1).next_lease(glance(10_000, "won", records=records), ReserveSize(50, 10), NOW_MS)
+    assert change is not None
+    assert change.wanted == wanted

@@ -35,10 +35,10 @@ class Health:
         return self._shared.get()
 
     def can_sell(self) -> bool:
-        """Whether this process can sell now, from the reserve too."""
-        looked = self.look()
-        from_reserve = self._keeper.why_nothing_is_sold is None and looked["checks"]["reserve"]["tickets"] > 0
-        return bool(looked["checks"]["store"]["sells"]) or from_reserve
+        """Whether this process can sell now, from the reserve too. Asks nobody: a probe must not wait in an outage."""
+        if self._keeper.why_nothing_is_sold is not None:
+            return False
+        return not self._keeper.breaker.is_open or self._keeper.tally().reserve_tickets > 0
 
     def _look(self) -> dict[str, Any]:
         try:
@@ -64,8 +64,7 @@ class Health:
         """None where the store would sell for this process. Names no host and no secret."""
         if self._keeper.why_nothing_is_sold is not None:
             return self._keeper.why_nothing_is_sold
-        reachable = self._catalogue.store_up and not self._keeper.breaker.is_open
-        return None if reachable else "it can't be reached"
+        return "it can't be reached" if self._keeper.breaker.is_open else None
 
     def _reserve_check(self) -> dict[str, int]:
         tally = self._keeper.tally()

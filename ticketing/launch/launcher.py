@@ -28,6 +28,8 @@ from ticketing.launch.reload import CodeWatch
 from ticketing.launch.store_server import StoreServer
 from ticketing.launch.supervision import Supervision
 from ticketing.launch.terminal import Terminal, complain, ready_block, say, url_of
+from ticketing.outage import inspection
+from ticketing.outage.journal import JournalError
 from ticketing.store.connection import open_store
 from ticketing.store.events import EventStore
 from ticketing.store.sale import Versions
@@ -160,7 +162,7 @@ class Launcher:
     def _seed(self) -> None:
         settings = self._settings
         begun = settings.run_dir / "seeding-began"  # so that one that was killed halfway is finished by the next start
-        if settings.seed_events == 0 or not (self._store_is_empty() or (begun.exists() and self._store_answers())):
+        if settings.seed_events == 0 or not self._is_to_seed(begun):
             return
         say(f"seeds: {settings.seed_events} events of {settings.seed_tickets:,} tickets ...")
         begun.touch()
@@ -259,6 +261,21 @@ class Launcher:
 
     def _store_answers(self) -> bool:
         return store_server.answers(self._settings.store_url)
+
+    def _is_to_seed(self, begun: Path) -> bool:
+        """Whether there is no event yet, or a seeding to be finished."""
+        if not self._store_is_empty():
+            return begun.exists() and self._store_answers()
+        # Whoever makes anew the events that a store has lost sells their keys and tickets a second time.
+        if self._journals_know_events():
+            say("seeds: none, for the store has lost events that this host sold; see: python -m ticketing outage show")
+            return False
+        return True
+
+    def _journals_know_events(self) -> bool:
+        with contextlib.suppress(JournalError):  # without a folder that can be read nothing was sold from it
+            return any(journal.content.snapshots for journal in inspection.journals(self._settings.journal_dir))
+        return False
 
     def _store_is_empty(self) -> bool:
         settings = self._settings

@@ -143,6 +143,8 @@ class Holder:
             self._versions.saw(*sale, snapshot.version)
         for purchase_id, entry in content.purchases.items():
             self.reserve(entry.request.event_id, entry.seed).open[purchase_id] = entry
+        for intent in content.voids.values():
+            self.reserve(intent.event_id, intent.seed)
         self.voids |= content.voids
 
     def learn(self, states: Iterable[EventState]) -> None:

@@ -79,6 +79,8 @@ def is_held(lock: Path) -> bool:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
+    except OSError as error:
+        raise JournalError(f"{lock}: {error.strerror}") from error
     finally:
         os.close(descriptor)
     return False

@@ -5,7 +5,7 @@ Rules, before the code:
 1. A line is on disk (fsync) before `append` returns; what was appended together shares one fsync.
 2. Lines are never changed. The file is truncated on the same inode, and only when nothing in it is open.
 3. A failing write or fsync poisons the journal: nothing is appended any more, since nobody knows what the disk holds.
-   `recover` ends that only by a truncation that is itself safe.
+   `truncate` ends that only by a truncation that is itself safe.
 4. A torn last line is what a power cut leaves, and is cut off. Damage elsewhere parks the file: nothing touches it
    until a human has looked at it.
 5. The count of tickets that may be sold without Redis is the last snapshot's `sellable` less what was sold after it.

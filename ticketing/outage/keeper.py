@@ -76,6 +76,7 @@ class Keeper:
         self._try_slot()
         try:
             self._greet()
+            self._settlement.look()  # before anybody is sold to: it may be older than what this host has seen
         except StoreError as error:
             self._trip(str(error))
         if self._worker is None:
@@ -89,7 +90,7 @@ class Keeper:
         if self._worker is not None:
             self._worker.join(deadline_s)  # one round at a time
         try:
-            while time.monotonic() < until_s and not self._give_back():
+            while not self.breaker.is_open and time.monotonic() < until_s and not self._give_back():
                 gevent.sleep(STOP_PAUSE_S)
         except StoreError as error:
             logger.warning("stopped while Redis is away: {}", error)

@@ -40,7 +40,7 @@ class ReserveSize:
 
     tickets: int  # at most
     share_per_mille: int  # of the pool
-    low_water: int = LOW_WATER  # below this many times what all may hold, leases are given back
+    low_water: int = LOW_WATER  # the pool stays this many times what all may hold, or leases shrink
 
 
 @dataclass(slots=True)
@@ -271,10 +271,11 @@ class EventReserve:
 
     def _target(self, glance: Glance, size: ReserveSize, now_ms: int) -> int:
         wanted = min(size.tickets, glance.pool * size.share_per_mille // 1000)
-        low = glance.pool < size.low_water * wanted * max(1, glance.holders)
+        if size.low_water:  # less as the pool runs low, so that it is always so many times what all would lease
+            wanted = min(wanted, glance.pool // (size.low_water * max(1, glance.records)))
         closed = self.paused or glance.paused or (glance.closes_ms is not None and now_ms >= glance.closes_ms)
         upcoming = glance.opens_ms is not None and now_ms < glance.opens_ms
-        return 0 if low or closed or upcoming or self.limited else wanted
+        return 0 if closed or upcoming or self.limited else wanted
 
 
 def is_closed(entry: JournalledPurchase, outcome: Settled) -> bool:

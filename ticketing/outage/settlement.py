@@ -157,7 +157,6 @@ class Settlement:
         self._answered.forget(reserve.event_id, reserve.seed)
         reserve.go_on(glance.decided)
         self._holder.journal_no_count(reserve)
-        self._holder.journal_no_count(reserve)
         if glance.seed == reserve.seed:
             reserve.met(glance.token)
         elif reserve.open or reserve.promised:
@@ -279,9 +278,15 @@ class Settlement:
             logger.info("event {}: {} voided, {} barred", sale[0], reply.count("voided"), reply.count("barred"))
             # "already": the reply that said "voided" was lost, perhaps.
             tags = zip(purchase_ids, reply, strict=True)
-            self._on_voided([purchase_id for purchase_id, tag in tags if tag in ("voided", "already")])
+            self._forget_voided([purchase_id for purchase_id, tag in tags if tag in ("voided", "already")])
         elif reply is not Outcome.NO_EVENT:
             self._halt(self._holder.reserve(*sale), f"it answered {reply}")
+
+    def _forget_voided(self, purchase_ids: list[str]) -> None:
+        try:
+            self._on_voided(purchase_ids)
+        except OSError as error:  # a full or lost disk of receipts ends no round
+            logger.error("receipts of voided purchases are left behind: {}", error)
 
 
 def _is_gone(reserve: EventReserve, glance: Glance) -> bool:

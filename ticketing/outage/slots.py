@@ -91,7 +91,7 @@ def take_lowest(folder: Path, first: int = 0) -> Slot:
 def journals(folder: Path) -> list[Path]:
     """Every journal of this host, lowest slot first; an empty one too: a crash may have emptied it, not its lease.
 
-    None where there is no such folder. Raises JournalError where it can't be read.
+    An empty list where there is no such folder. Raises JournalError where it can't be read.
     """
     try:
         paths = [path for path in folder.iterdir() if JOURNAL.fullmatch(path.name)]

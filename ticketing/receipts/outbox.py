@@ -46,7 +46,8 @@ class Dispatcher:
         if self._worker is not None:
             self._worker.kill()
             self._worker = None
-        self._enqueue_all()
+        if self._queue_up:  # else the outbox keeps it, and the stop does not wait for a timeout
+            self._enqueue_all()
 
     def _run(self) -> None:
         while True:

@@ -9,6 +9,7 @@ from gevent import monkey
 monkey.patch_all()
 
 import gevent  # noqa: E402 - everything below must see the patched modules
+from gevent.threadpool import ThreadPool  # noqa: E402
 
 from ticketing import config  # noqa: E402
 from ticketing.app import create_app  # noqa: E402
@@ -31,4 +32,6 @@ def stopping() -> None:
 _settings = config.load()
 logs.set_up("web", _settings.log_level, _settings.log_format)
 _in_a_thread: Offload = gevent.get_hub().threadpool.apply  # a real one: the hub serves others meanwhile
-app = create_app(_settings, offload=_in_a_thread)
+# Name lookups share the hub's threads, and hang when the network is gone: the journal must not wait behind them.
+_for_the_journal: Offload = ThreadPool(2).apply
+app = create_app(_settings, offload=_in_a_thread, journal_offload=_for_the_journal)

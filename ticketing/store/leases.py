@@ -88,7 +88,7 @@ class Glance:
 
     seed: str | None
     pool: int
-    holders: int  # lease records, empty ones included
+    records: int  # of leases, empty ones included
     paused: bool
     opens_ms: int | None
     closes_ms: int | None

@@ -171,9 +171,17 @@ class _Summed(Collector):
     def collect(self) -> Iterator[Metric]:
         """Every counter and histogram once, summed. A file that a process has just begun is empty yet."""
         files = [file for folder in self._folders for pattern in ("*.db", "*/*.db") for file in folder.glob(pattern)]
-        told = [str(file) for file in files if file.stat().st_size and not _is_of_the_dead(file)]
+        told = [str(file) for file in files if _size(file) and not _is_of_the_dead(file)]
         merged: Iterable[Metric] = MultiProcessCollector.merge(told)
         yield from merged
+
+
+def _size(file: Path) -> int:
+    """0 where it was taken away a moment ago."""
+    try:
+        return file.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _is_of_the_dead(file: Path) -> bool:
