@@ -158,6 +158,7 @@ def _audit_files(service: Service) -> str:
 
 
 def missing(target: Target, event_ids: Sequence[str]) -> list[str]:
-    """Those of the events that are not on sale there. Raises TargetError."""
+    """Those of the events that are not on sale there; one that is sold out still is. Raises TargetError."""
     there = target.events()
-    return [event_id for event_id in event_ids if there.get(event_id, {}).get("sales", {}).get("state") != "open"]
+    states = {event_id: there.get(event_id, {}).get("sales", {}).get("state") for event_id in event_ids}
+    return [event_id for event_id, state in states.items() if state not in {"open", "sold_out"}]
