@@ -7,6 +7,7 @@ Locust's that listens or sends (web interface, master and workers) is started.
 # Locust patches the standard library when it is imported, so it comes first.
 from locust import FastHttpUser  # noqa: I001
 
+import gc
 import logging
 import resource
 import signal
@@ -134,6 +135,7 @@ def main() -> None:
     logging.getLogger("locust").setLevel(logging.ERROR)
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    gc.set_threshold(100_000, 50, 1_000)  # thousands of buyers are looked through at each full collection
     ConnectionPool._is_socket_alive = is_alive  # type: ignore[method-assign, assignment]
     LoadProcess().obey()
 
