@@ -84,6 +84,7 @@ class TicketBuyer(FastHttpUser):
         tally.note(Kind.KNOWS, now_s() - start_s)
         if answer.purchase is None:
             return
+        tally.bought += 1
         self._keep(tally, event_id, answer.purchase, plan.quantity)
         told_s = now_s()
         if self._random.random() < plan.repeat:

@@ -64,7 +64,7 @@ class Show:
         self._remove()
         tally = played.tally
         self.says(
-            f"{name_of(played)}: {played.purchases_per_s:,.0f} purchases/s, {tally.count(Kind.SOLD):,} sold, "
+            f"{name_of(played)}: {played.purchases_per_s:,.0f} purchases/s, {tally.bought:,} sold, "
             f"{tally.count(Kind.SOLD_OUT):,} told sold out, {tally.errors.total():,} errors"
         )
 
@@ -77,7 +77,7 @@ class Show:
             self._progress.update(self._task, completed=now.ready, said=said)
 
     def _line(self, tally: Tally, elapsed_s: float) -> str:
-        bought = tally.count(Kind.SOLD, Kind.PROVISIONAL)
+        bought = tally.bought
         self._pace.append((elapsed_s, bought))
         while self._pace[-1][0] - self._pace[0][0] > PACE_OVER_S:
             self._pace.popleft()

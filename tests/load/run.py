@@ -41,23 +41,23 @@ class Played:
     plan: Round
     connections: int
     tally: Tally
-    pace: list[tuple[float, int]] = field(default_factory=list)  # seconds since the start, tickets bought until then
+    pace: list[tuple[float, int]] = field(default_factory=list)  # seconds since the start, purchases until then
 
     @property
     def purchases_per_s(self) -> float:
-        return self._per_s(Kind.SOLD, Kind.PROVISIONAL)
+        return self._per_s(self.tally.bought)
 
     @property
     def sold_out_per_s(self) -> float:
-        return self._per_s(Kind.SOLD_OUT)
+        return self._per_s(self.tally.count(Kind.SOLD_OUT))
 
     @property
     def answered_per_s(self) -> float:
         """Buyers a second who got the answer that counts, whatever it was."""
-        return self._per_s(Kind.KNOWS)
+        return self._per_s(self.tally.count(Kind.KNOWS))
 
-    def _per_s(self, *kinds: Kind) -> float:
-        return self.tally.count(*kinds) / self.tally.seconds if self.tally.seconds else 0.0
+    def _per_s(self, count: int) -> float:
+        return count / self.tally.seconds if self.tally.seconds else 0.0
 
 
 @dataclass(slots=True)
@@ -118,7 +118,7 @@ def _watch(watcher: Watcher, pace: list[tuple[float, int]]) -> Watch:
     began_s = now_s()
 
     def watch(tally: Tally) -> None:
-        pace.append((now_s() - began_s, tally.count(Kind.SOLD, Kind.PROVISIONAL)))
+        pace.append((now_s() - began_s, tally.bought))
         watcher.sees(tally)
 
     return watch

@@ -40,7 +40,7 @@ def round_rows(run: Run) -> Iterator[tuple[str, ...]]:
             name_of(played),
             f"{tally.seconds:.1f}",
             f"{played.purchases_per_s:,.0f}",
-            f"{tally.count(Kind.SOLD):,}",
+            f"{max(0, tally.bought - tally.count(Kind.PROVISIONAL)):,}",
             f"{tally.count(Kind.PROVISIONAL):,}",
             f"{played.sold_out_per_s:,.0f}",
             f"{tally.count(Kind.UNAVAILABLE):,}",

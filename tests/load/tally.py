@@ -27,6 +27,7 @@ class Tally:
     tickets: dict[str, set[str]] = field(default_factory=dict)  # by event, as buyers were told
     provisional: Counter[str] = field(default_factory=Counter)  # by event, tickets told as bought, not yet by name
     unknown: Counter[str] = field(default_factory=Counter)  # by event, tickets whose buyers never learnt
+    bought: int = 0  # purchases whose buyers know that they have them, by whichever answer
     gave_up: int = 0  # buyers who left before an answer that counts, by their own choice
     late: Histogram = field(default_factory=Histogram)  # open loop: the tool's own lateness with a start
     lag: Histogram = field(default_factory=Histogram)  # how late the tool's own clock ticks
@@ -84,6 +85,7 @@ class Tally:
         self.errors += other.errors
         self.provisional += other.provisional
         self.unknown += other.unknown
+        self.bought += other.bought
         self.gave_up += other.gave_up
         self.late.merge(other.late)
         self.lag.merge(other.lag)
@@ -99,6 +101,7 @@ class Tally:
             "tickets": {event: list(told) for event, told in self.tickets.items()} if with_tickets else {},
             "provisional": self.provisional,
             "unknown": self.unknown,
+            "bought": self.bought,
             "gave_up": self.gave_up,
             "late": self.late.to_json(),
             "lag": self.lag.to_json(),
@@ -116,6 +119,7 @@ class Tally:
             tickets={event: set(tickets) for event, tickets in told["tickets"].items()},
             provisional=Counter(told["provisional"]),
             unknown=Counter(told["unknown"]),
+            bought=told["bought"],
             gave_up=told["gave_up"],
             late=Histogram.from_json(told["late"]),
             lag=Histogram.from_json(told["lag"]),

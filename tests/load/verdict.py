@@ -99,7 +99,7 @@ def _sold_out_too_soon(run: Run, total: Tally) -> Iterator[str]:
 def _failed(run: Run, total: Tally) -> Iterator[str]:
     for what, count in (run.opened.errors + total.errors).most_common():
         yield f"{count:,} x {what}"
-    if not total.count(Kind.SOLD, Kind.PROVISIONAL):
+    if not total.bought:
         yield "nothing was sold"
     failed = run.receipts_after.failed - run.receipts_before.failed
     if failed > 0:

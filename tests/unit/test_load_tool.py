@@ -45,7 +45,7 @@ def histogram(*seconds: float) -> Histogram:
 
 def tally(sold: int = 0, sold_out: int = 0, **more: Any) -> Tally:
     """So many single tickets sold, and so many buyers told that there are none."""
-    made = Tally(first_s=100.0, last_s=110.0, **more)
+    made = Tally(first_s=100.0, last_s=110.0, bought=sold, **more)
     for number in range(1, sold + 1):
         made.note(Kind.SOLD, 0.010)
         made.note_tickets("1", [f"E1-{number:06d}"])
@@ -117,6 +117,7 @@ def test_tallies_add_up() -> None:
     assert total.count(Kind.SOLD, Kind.SOLD_OUT, Kind.ERROR) == 9
     assert total.told("1") == 6
     assert total.seconds == 20.0
+    assert total.bought == 2
     assert total.cpu_share == [0.4, 0.7]
     assert total.errors == {"POST /buy: 500": 1}
 
