@@ -9,7 +9,7 @@ FIND_PYTHON = for python in python3.13 python3.12 python3.11 python3; do \
 	done; \
 	if [ -z "$$python" ]; then echo "Python 3.11 or later is needed, and none was found on the PATH."; exit 1; fi
 
-.PHONY: help run dev seeds audit chaos test test-docker lint format lock clean install install-dev
+.PHONY: help run dev seeds audit load chaos test test-docker lint format lock clean install install-dev
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,6 +25,9 @@ seeds: install ## put events on sale; make seeds EVENTS=3 TICKETS=5000
 
 audit: install ## check on the running store that every ticket is sold once at most
 	@exec $(PY) -m ticketing audit
+
+load: install-dev ## buy like a crowd, judge what came of it; make load ARGS="--event 1 --connections 5000"
+	@exec $(PY) -m tests.load $(or $(ARGS),--full)
 
 test: lint ## lint, types, import contracts, and every test
 	@$(PY) -m pytest
