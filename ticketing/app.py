@@ -1,7 +1,5 @@
 """Where the parts meet: `create_app` puts them together, and knows no rule of any of them."""
 
-import re
-import secrets
 from functools import partial
 from pathlib import Path
 
@@ -12,6 +10,8 @@ from prometheus_flask_exporter import PrometheusMetrics
 from werkzeug.exceptions import HTTPException, NotFound
 
 from ticketing.api import admin, bodies, contract, events, health, metrics, paths, problems, purchases, receipts
+from ticketing.api.answers import ON_EVERY_ANSWER, REQUEST_ID_HEADER, request_id_of
+from ticketing.api.express_lane import ExpressLane
 from ticketing.config import Settings
 from ticketing.errors import TicketingError
 from ticketing.model import Outcome
@@ -43,7 +43,6 @@ from ticketing.store.sale import SaleStore, Versions, standing
 from ticketing.telemetry.metrics import Exposition, SaleMetrics
 from ticketing.telemetry.summary import Summary
 
-REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
@@ -221,6 +220,7 @@ def create_app(
     _answer_errors(app)
     _name_requests(app)
     _add_routes(app, service)
+    app.wsgi_app = ExpressLane(service.purchases, app.wsgi_app)  # type: ignore[method-assign]  # Flask's documented way
     return app
 
 
@@ -246,8 +246,7 @@ def _answer_errors(app: Flask) -> None:
         return problems.respond(problems.of_status(error.code or 500, kept))
 
     def of_bug(error: Exception) -> Response:
-        logger.opt(exception=error).error("{} {} failed, request {}", request.method, request.url_rule, g.request_id)
-        return problems.respond(problems.of_status(500))
+        return problems.respond(problems.of_bug(error, request.method, request.url_rule, g.request_id))
 
     app.register_error_handler(TicketingError, of_ours)
     app.register_error_handler(HTTPException, of_http)
@@ -257,8 +256,7 @@ def _answer_errors(app: Flask) -> None:
 def _name_requests(app: Flask) -> None:
     @app.before_request
     def name() -> None:
-        given = request.headers.get("X-Request-ID", "")
-        g.request_id = given if REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+        g.request_id = request_id_of(request.headers.get(REQUEST_ID_HEADER, ""))
         if request.method not in METHODS:  # a label of the exporter, which must not grow with what strangers make up
             request.method = "OTHER"
         if request.environ["PATH_INFO"].startswith("//"):  # werkzeug takes it for one slash, as no other part does
@@ -266,6 +264,6 @@ def _name_requests(app: Flask) -> None:
 
     @app.after_request
     def tell(response: Response) -> Response:
-        response.headers["X-Request-ID"] = g.request_id
-        response.headers["X-Content-Type-Options"] = "nosniff"
+        response.headers[REQUEST_ID_HEADER] = g.request_id
+        response.headers.update(ON_EVERY_ANSWER)
         return response
