@@ -92,8 +92,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def refusal(outcome: Outcome, detail: str = "", **level: object) -> SaleReply:
-    fields = {name: getattr(LEVEL, name) for name in LEVEL.__slots__}
-    return SaleReply(outcome, detail, PoolLevel(**{**fields, **level}))
+    return SaleReply(outcome, detail, LEVEL._replace(**level))
 
 
 def test_a_sold_purchase_is_answered_as_the_store_recorded_it() -> None:

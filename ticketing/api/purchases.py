@@ -4,8 +4,8 @@ What must stay true: `Purchases.answer` needs no Flask: express_lane.py calls it
 """
 
 import time
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import orjson
 from flask import Blueprint, Response, request
@@ -44,14 +44,13 @@ OUTCOME_OF: dict[type[TicketingError], str] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """What goes back over HTTP, apart from the headers that every answer has."""
 
     status: int
     body: bytes
-    media_type: str = JSON
-    headers: dict[str, str] = field(default_factory=dict)
+    media_type: str
+    headers: Mapping[str, str]
 
 
 def view(purchase: Purchase, receipt: ReceiptStatus) -> dict[str, Any]:

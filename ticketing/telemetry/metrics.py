@@ -11,7 +11,15 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+    generate_latest,
+    values,
+)
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
@@ -21,8 +29,13 @@ from ticketing.store.leases import Settled
 
 disable_created_metrics()  # a second series for each first, which nobody reads
 
-LIVE_GAUGES = re.compile(r"gauge_live[a-z]*_(?P<pid>\d+)\.db")
 MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"
+if MULTIPROCESS in os.environ:
+    # This module is imported after the fork. prometheus_client would ask for the process id at each count.
+    _pid = os.getpid()
+    values.ValueClass = values.MultiProcessValue(lambda: _pid)
+
+LIVE_GAUGES = re.compile(r"gauge_live[a-z]*_(?P<pid>\d+)\.db")
 PURCHASE_OUTCOMES = (
     "sold",
     "replayed",
