@@ -40,6 +40,7 @@ from ticketing.store.opening import queue_client_of, store_of
 from ticketing.store.outbox import OutboxStore
 from ticketing.store.queue import QueueClient, ReceiptQueue
 from ticketing.store.sale import SaleStore, Versions, standing
+from ticketing.telemetry.answer_counts import AnswerCounts
 from ticketing.telemetry.metrics import Exposition, SaleMetrics
 from ticketing.telemetry.summary import Summary
 
@@ -68,6 +69,7 @@ class Service:
         self.settings = settings
         self.registry = registry
         self.metrics = SaleMetrics(registry)
+        self.counts = AnswerCounts(self.metrics)
         self.breaker = Breaker(self._on_outage)
         self.probe = selling  # asks in an outage too: the keeper alone does, greeting and looking
         self.store = store = GuardedStore(store, lambda: self.breaker.is_open)
@@ -84,7 +86,7 @@ class Service:
         self.outbox = OutboxStore(store, tries=settings.receipt_tries, retry_base_ms=settings.receipt_retry_base_ms)
         self.catalogue = Catalogue(self.events)
         self.files = ReceiptFiles(settings.receipts_dir)
-        self.exposition = Exposition(registry, settings.metrics_dirs)
+        self.exposition = Exposition(registry, settings.metrics_dirs, self.counts.hand_over)
         self.dispatcher = Dispatcher(
             self.queue, collect_ms=settings.receipt_collect_ms, job_size=settings.receipt_job_size
         )
@@ -109,7 +111,7 @@ class Service:
             settings.receipt_due_ms,
         )
         self.operations = Operations(store, self.events, self.outbox, self.queue, self.files, self.exposition, offload)
-        self.purchases = purchases.Purchases(self.counter, self.receipts, self.metrics)
+        self.purchases = purchases.Purchases(self.counter, self.receipts, self.counts)
         self.health = health.Health(self.catalogue, self.queue, lambda: durability.fsync_policy(store), self.keeper)
         self.summary = Summary(self.exposition, self.catalogue.states, settings.run_dir / "summary.lock")
         self._troubled: set[str] = set()
@@ -120,6 +122,7 @@ class Service:
         self.keeper.start()
         self.desk.start()
         self.dispatcher.start()
+        self.counts.start()
         self.summary.start()
         self._warn_of_weak_store()
 
@@ -127,6 +130,7 @@ class Service:
         """What was begun is finished, as far as the store answers."""
         self.summary.stop()
         self.desk.stop()
+        self.counts.stop()
         self.keeper.stop(GIVE_BACK_S)
         self.dispatcher.stop()
         logger.info("web process ends, with {} left to do", self.keeper.tally())

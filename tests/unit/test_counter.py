@@ -1,6 +1,6 @@
 """Counter: what a buyer is told of each reply of the store, with and without a key."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import pytest
 from gevent import GreenletExit
@@ -371,7 +371,7 @@ def test_in_an_outage_the_store_is_not_asked_and_nothing_is_in_doubt() -> None:
 
 def test_a_purchase_in_the_own_journal_is_replayed() -> None:
     scene = Scene(SaleReply(Outcome.REFUSED))
-    scene.keeper.reserve = replace(PROVISIONAL, replayed=True)
+    scene.keeper.reserve = PROVISIONAL._replace(replayed=True)
     assert scene.counter.buy("1", 2, key=KEY).replayed
 
 

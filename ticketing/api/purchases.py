@@ -29,7 +29,7 @@ from ticketing.errors import (
 from ticketing.model import EVENT_ID, NOBODY, Purchase, ReceiptStatus
 from ticketing.receipts.status import ReceiptDesk
 from ticketing.sale.counter import Counter
-from ticketing.telemetry.metrics import SaleMetrics
+from ticketing.telemetry.answer_counts import AnswerCounts
 
 JSON = "application/json"
 ROUTE = "/buy/<text:event_id>"
@@ -75,10 +75,10 @@ def of_problem(problem: problems.Problem) -> Answer:
 class Purchases:
     """Answers POST /buy."""
 
-    def __init__(self, counter: Counter, receipts: ReceiptDesk, metrics: SaleMetrics) -> None:
+    def __init__(self, counter: Counter, receipts: ReceiptDesk, counts: AnswerCounts) -> None:
         self._counter = counter
         self._receipts = receipts
-        self._metrics = metrics
+        self._counts = counts
 
     def answer(self, event_id: str, content_type: str | None, key: str | None, body: bytes) -> Answer:
         """The answer to one purchase; counts and times it."""
@@ -88,13 +88,12 @@ class Purchases:
         except TicketingError as error:
             outcome = OUTCOME_OF.get(type(error), "invalid")
             answer = of_problem(problems.of_error(error))
-        self._metrics.purchases[outcome].inc()
-        self._metrics.duration.observe(time.perf_counter() - began_s)
+        self._counts.answered(outcome, time.perf_counter() - began_s)
         return answer
 
     def refuse(self, status: int) -> Answer:
         """The answer to what can't be read as a purchase, by its HTTP status; counts it."""
-        self._metrics.purchases["invalid"].inc()
+        self._counts.answered("invalid", 0.0)
         return of_problem(problems.of_status(status))
 
     def _bought(self, event_id: str, content_type: str | None, key: str | None, body: bytes) -> tuple[Answer, str]:
