@@ -1,7 +1,5 @@
 """Where the parts meet: `create_app` puts them together, and knows no rule of any of them."""
 
-import re
-import secrets
 from functools import partial
 from pathlib import Path
 
@@ -12,6 +10,8 @@ from prometheus_flask_exporter import PrometheusMetrics
 from werkzeug.exceptions import HTTPException, NotFound
 
 from ticketing.api import admin, bodies, contract, events, health, metrics, paths, problems, purchases, receipts
+from ticketing.api.answers import ON_EVERY_ANSWER, REQUEST_ID_HEADER, request_id_of
+from ticketing.api.rate_limit import RateLimit, TrustedProxies
 from ticketing.config import Settings
 from ticketing.errors import TicketingError
 from ticketing.model import Outcome
@@ -43,7 +43,6 @@ from ticketing.store.sale import SaleStore, Versions, standing
 from ticketing.telemetry.metrics import Exposition, SaleMetrics
 from ticketing.telemetry.summary import Summary
 
-REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
@@ -110,7 +109,8 @@ class Service:
             settings.receipt_due_ms,
         )
         self.operations = Operations(store, self.events, self.outbox, self.queue, self.files, self.exposition, offload)
-        self.purchases = purchases.Purchases(self.counter, self.receipts, self.metrics)
+        self.rate_limit = _rate_limit(settings)
+        self.purchases = purchases.Purchases(self.counter, self.receipts, self.metrics, self.rate_limit)
         self.health = health.Health(self.catalogue, self.queue, lambda: durability.fsync_policy(store), self.keeper)
         self.summary = Summary(self.exposition, self.catalogue.states, settings.run_dir / "summary.lock")
         self._troubled: set[str] = set()
@@ -197,6 +197,13 @@ GIVE_BACK_S = 2.0  # of what the master waits for a worker that stops
 TROUBLES = (Outcome.SCRIPT_FAILED, Outcome.WENT_BACK, Outcome.HALTED)  # of the others the breaker tells
 
 
+def _rate_limit(settings: Settings) -> RateLimit | None:
+    if not settings.rate_limit_per_s:
+        return None
+    proxies = TrustedProxies(settings.forwarded_allow_ips)
+    return RateLimit(settings.rate_limit_per_s, settings.rate_limit_burst, proxies, settings.id_secret.encode())
+
+
 def create_app(
     settings: Settings,
     *,
@@ -257,8 +264,7 @@ def _answer_errors(app: Flask) -> None:
 def _name_requests(app: Flask) -> None:
     @app.before_request
     def name() -> None:
-        given = request.headers.get("X-Request-ID", "")
-        g.request_id = given if REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+        g.request_id = request_id_of(request.headers.get(REQUEST_ID_HEADER, ""))
         if request.method not in METHODS:  # a label of the exporter, which must not grow with what strangers make up
             request.method = "OTHER"
         if request.environ["PATH_INFO"].startswith("//"):  # werkzeug takes it for one slash, as no other part does
@@ -266,6 +272,7 @@ def _name_requests(app: Flask) -> None:
 
     @app.after_request
     def tell(response: Response) -> Response:
-        response.headers["X-Request-ID"] = g.request_id
-        response.headers["X-Content-Type-Options"] = "nosniff"
+        response.headers[REQUEST_ID_HEADER] = g.request_id
+        for name, value in ON_EVERY_ANSWER.items():
+            response.headers.setdefault(name, value)
         return response

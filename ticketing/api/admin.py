@@ -29,6 +29,12 @@ T = TypeVar("T")
 RQ_PATH = "/admin/rq"
 ADD_MAX = 1_000_000
 ISSUED_MAX = 1_000_000_000
+# Its pages have their scripts within, and templates that are compiled where they are shown.
+DASHBOARD_POLICY = (
+    "default-src 'none'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data:; font-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'"
+)
 SAFE_METHODS = frozenset({"GET", "HEAD"})
 SAME_SITE = frozenset({"same-origin", "none"})
 REGISTRIES = frozenset({"queued", "failed", "deferred", "started", "finished", "scheduled", "canceled"})
@@ -108,7 +114,7 @@ def add_dashboard(app: Flask, queue_client: Any, token: str) -> None:
     """rq-dashboard at /admin/rq, on our own client: its own would have no timeout, and connect at each request."""
     board = dashboard.blueprint
     board.before_request_funcs = {None: [lambda: _guard_dashboard(token)]}
-    board.after_request_funcs = {None: [_without_purchase_ids]}
+    board.after_request_funcs = {None: [_without_purchase_ids, _kept_close]}
     dashboard.config.serializer = SERIALIZER
     # The original shows a job's arguments, which are purchase ids: their buyers' secrets.
     dashboard.serialize_current_job = _current_job
@@ -159,6 +165,15 @@ def _without_purchase_ids(response: Response) -> Response:
     """A failed job's traceback may name a purchase; what is shown of it fetches no receipt."""
     if response.mimetype == "application/json":
         response.set_data(PURCHASE_ID.sub(rb"\1.(hidden)", response.get_data()))
+    return response
+
+
+def _kept_close(response: Response) -> Response:
+    """No cache keeps a page or its data, and a page talks to this service alone."""
+    if response.mimetype == "text/html":
+        response.headers["Content-Security-Policy"] = DASHBOARD_POLICY
+    if request.endpoint != f"{dashboard.blueprint.name}.static":
+        response.headers["Cache-Control"] = "no-store"
     return response
 
 

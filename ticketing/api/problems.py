@@ -99,6 +99,12 @@ def not_ready() -> Problem:
     return Problem(kind, 503, title, "This process can't sell now; GET /health says why.", {}, {"Retry-After": "1"})
 
 
+def rate_limited(wait_s: int) -> Problem:
+    """This client asks more often than it may; after so many seconds it may again."""
+    detail = "Too many purchases were asked for from this address. Nothing was sold by this call."
+    return Problem("rate-limited", 429, "Rate limited", detail, {}, {"Retry-After": str(wait_s)})
+
+
 def unknown_purchase() -> Problem:
     """No purchase of this id, or none any more."""
     return Problem("unknown-purchase", 404, "Unknown purchase", "There is no purchase of this id.")

@@ -14,6 +14,7 @@ from werkzeug.exceptions import RequestEntityTooLarge
 
 from ticketing.api import problems
 from ticketing.api.bodies import is_json, parse_key, parse_purchase, read_whole
+from ticketing.api.rate_limit import RateLimit
 from ticketing.api.times import rfc3339
 from ticketing.errors import (
     BuyerLimit,
@@ -75,10 +76,13 @@ def of_problem(problem: problems.Problem) -> Answer:
 class Purchases:
     """Answers POST /buy."""
 
-    def __init__(self, counter: Counter, receipts: ReceiptDesk, metrics: SaleMetrics) -> None:
+    def __init__(
+        self, counter: Counter, receipts: ReceiptDesk, metrics: SaleMetrics, limit: RateLimit | None = None
+    ) -> None:
         self._counter = counter
         self._receipts = receipts
         self._metrics = metrics
+        self._limit = limit
 
     def answer(self, event_id: str, content_type: str | None, key: str | None, body: bytes) -> Answer:
         """The answer to one purchase; counts and times it."""
@@ -91,6 +95,16 @@ class Purchases:
         self._metrics.purchases[outcome].inc()
         self._metrics.duration.observe(time.perf_counter() - began_s)
         return answer
+
+    def turned_away(self, peer: str, forwarded_for: str | None) -> Answer | None:
+        """The answer to a client that asks too often, before anything is read of what it sent; None to all others.
+
+        `peer` is the address at the other end of the connection, `forwarded_for` the header X-Forwarded-For.
+        """
+        if self._limit is None or not (wait_s := self._limit.wait_s(peer, forwarded_for)):
+            return None
+        self._metrics.purchases["rate_limited"].inc()
+        return of_problem(problems.rate_limited(wait_s))
 
     def refuse(self, status: int) -> Answer:
         """The answer to what can't be read as a purchase, by its HTTP status; counts it."""
@@ -119,12 +133,14 @@ def blueprint(purchases: Purchases) -> Blueprint:
     @routes.post("/buy/<text:event_id>")
     def buy(event_id: str) -> Response:
         headers = request.headers
-        try:
-            body = read_whole(request)
-        except RequestEntityTooLarge:
-            answer = purchases.refuse(413)
-        else:
-            answer = purchases.answer(event_id, headers.get("Content-Type"), headers.get("Idempotency-Key"), body)
+        answer = purchases.turned_away(request.environ.get("REMOTE_ADDR", ""), headers.get("X-Forwarded-For"))
+        if answer is None:
+            try:
+                body = read_whole(request)
+            except RequestEntityTooLarge:
+                answer = purchases.refuse(413)
+            else:
+                answer = purchases.answer(event_id, headers.get("Content-Type"), headers.get("Idempotency-Key"), body)
         return Response(answer.body, answer.status, answer.headers, content_type=answer.media_type)
 
     return routes
