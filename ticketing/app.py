@@ -183,9 +183,13 @@ class Service:
         trouble = [outcome for outcome in TROUBLES if report.outcomes[outcome]]
         if not trouble:
             self._troubled.discard(report.event_id)
-            milliseconds = report.seconds * 1000
             logger.info(
-                "event {}: {} tickets, {} in {:.1f} ms", report.event_id, report.tickets, outcomes, milliseconds
+                "event {event_id}: {tickets} tickets, {} in {duration_ms} ms",
+                outcomes,
+                event_id=report.event_id,
+                tickets=report.tickets,
+                outcomes=dict(report.outcomes),
+                duration_ms=round(report.seconds * 1000, 1),
             )
         elif report.event_id not in self._troubled:  # a line when it begins, none a request
             self._troubled.add(report.event_id)
@@ -253,7 +257,9 @@ def _answer_errors(app: Flask) -> None:
         return problems.respond(problems.of_status(error.code or 500, kept))
 
     def of_bug(error: Exception) -> Response:
-        logger.opt(exception=error).error("{} {} failed, request {}", request.method, request.url_rule, g.request_id)
+        logger.opt(exception=error).error(
+            "{} {} failed, request {request_id}", request.method, request.url_rule, request_id=g.request_id
+        )
         return problems.respond(problems.of_status(500))
 
     app.register_error_handler(TicketingError, of_ours)

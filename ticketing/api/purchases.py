@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response, g, request
 from loguru import logger
 from werkzeug.exceptions import RequestEntityTooLarge
 
@@ -30,6 +30,7 @@ from ticketing.errors import (
 from ticketing.model import EVENT_ID, NOBODY, Purchase, ReceiptStatus
 from ticketing.receipts.status import ReceiptDesk
 from ticketing.sale.counter import Counter
+from ticketing.telemetry.logs import Shortened, Throttle
 from ticketing.telemetry.metrics import SaleMetrics
 
 JSON = "application/json"
@@ -83,17 +84,24 @@ class Purchases:
         self._receipts = receipts
         self._metrics = metrics
         self._limit = limit
+        self._troubles = Throttle()
 
-    def answer(self, event_id: str, content_type: str | None, key: str | None, body: bytes) -> Answer:
-        """The answer to one purchase; counts and times it."""
+    def answer(
+        self, event_id: str, content_type: str | None, key: str | None, body: bytes, request_id: str = ""
+    ) -> Answer:
+        """The answer to one purchase; counts, times and logs it, under the request's id."""
         began_s = time.perf_counter()
+        refusal = None
         try:
             answer, outcome = self._bought(event_id, content_type, key, body)
         except TicketingError as error:
-            outcome = OUTCOME_OF.get(type(error), "invalid")
+            refusal, outcome = error, OUTCOME_OF.get(type(error), "invalid")
             answer = of_problem(problems.of_error(error))
+        took_s = time.perf_counter() - began_s
         self._metrics.purchases[outcome].inc()
-        self._metrics.duration.observe(time.perf_counter() - began_s)
+        self._metrics.duration.observe(took_s)
+        location = answer.headers.get("Location", "")
+        self._log(event_id, outcome, location.rpartition("/")[2], refusal, took_s, request_id)
         return answer
 
     def turned_away(self, peer: str, forwarded_for: str | None) -> Answer | None:
@@ -111,6 +119,33 @@ class Purchases:
         self._metrics.purchases["invalid"].inc()
         return of_problem(problems.of_status(status))
 
+    def _log(
+        self,
+        event_id: str,
+        outcome: str,
+        purchase_id: str,
+        refusal: TicketingError | None,
+        took_s: float,
+        request_id: str,
+    ) -> None:
+        """A line a purchase for who looks closely; and one, in any case, where the refusal is a fault on our side.
+
+        Of a refusal that the buyer caused nothing but its name: its text may repeat what the buyer sent.
+        """
+        level, reason = "DEBUG", ""
+        if isinstance(refusal, Unavailable):
+            level, reason = "WARNING" if self._troubles.admits() else "DEBUG", f": {refusal}"
+        logger.log(
+            level,
+            "event {event_id}: {outcome} {purchase} in {duration_ms:.1f} ms, request {request_id}{}",
+            reason,
+            event_id=event_id if EVENT_ID.fullmatch(event_id) else "?",
+            outcome=outcome,
+            purchase=Shortened(purchase_id),
+            duration_ms=took_s * 1000,
+            request_id=request_id,
+        )
+
     def _bought(self, event_id: str, content_type: str | None, key: str | None, body: bytes) -> tuple[Answer, str]:
         if EVENT_ID.fullmatch(event_id) is None:
             raise UnknownEvent
@@ -119,7 +154,6 @@ class Purchases:
         quantity, buyer = parse_purchase(body, self._counter.quantity_max(event_id)) if body else (1, NOBODY)
         purchase = self._counter.buy(event_id, quantity, buyer, parse_key(key))
         sent = orjson.dumps(view(purchase, self._receipts.receipt_of(purchase)))
-        logger.debug("event {}: {} tickets, replayed: {}", event_id, purchase.quantity, purchase.replayed)
         location = {"Location": f"/tickets/{purchase.purchase_id}", "Cache-Control": "no-store"}
         if purchase.replayed:
             return Answer(200, sent, JSON, location | {"Idempotency-Replayed": "true"}), "replayed"
@@ -140,7 +174,9 @@ def blueprint(purchases: Purchases) -> Blueprint:
             except RequestEntityTooLarge:
                 answer = purchases.refuse(413)
             else:
-                answer = purchases.answer(event_id, headers.get("Content-Type"), headers.get("Idempotency-Key"), body)
+                answer = purchases.answer(
+                    event_id, headers.get("Content-Type"), headers.get("Idempotency-Key"), body, g.request_id
+                )
         return Response(answer.body, answer.status, answer.headers, content_type=answer.media_type)
 
     return routes
