@@ -5,6 +5,7 @@ libraries log ends here too; what strangers can cause again and again can't fill
 used: it hangs gevent workers.
 """
 
+import contextlib
 import json
 import logging
 import os
@@ -12,6 +13,7 @@ import re
 import sys
 import time
 import traceback
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from loguru import logger
@@ -39,6 +41,18 @@ def set_up(part: str, level: str, log_format: Literal["auto", "text", "json"]) -
     else:
         logger.add(_write, level=level, format=TERMINAL, colorize=has_colours(), backtrace=False, diagnose=False)
     logging.basicConfig(handlers=[_Bridge()], level=logging.WARNING, force=True)
+
+
+def keep(path: Path) -> None:
+    """What is logged from now on is also appended to this file, as JSON, if its folder can be written."""
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("a", encoding="utf-8")
+        logger.add(
+            lambda message: print(harmless(_as_json(message.record)), file=file, flush=True),
+            level="INFO",
+            format="{message}",
+        )
 
 
 def has_colours() -> bool:
