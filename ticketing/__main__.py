@@ -44,6 +44,10 @@ def _parser() -> argparse.ArgumentParser:
     verify.add_argument("source", help="the code's text, or the path of a PDF")
     verify.add_argument("--key", action="append", help="a public key; by default the one of this DATA_DIR")
     verify.set_defaults(command=_verify)
+    doctor = commands.add_parser("doctor", help="check machine, settings and store before the doors open; 1 on a fail")
+    doctor.add_argument("--json", action="store_true", help="for machines")
+    doctor.add_argument("--grafana", metavar="URL", help="where Grafana is; by default port 3000 of this machine")
+    doctor.set_defaults(command=_doctor)
     _add_events(commands.add_parser("event", help="pause and resume an event's sale, add tickets"))
     receipts = commands.add_parser("receipts", help="have receipts made that failed").add_subparsers(required=True)
     receipts.add_parser("retry", help="failed receipts are due again").set_defaults(command=_retry)
@@ -115,6 +119,12 @@ def _audit(options: argparse.Namespace) -> int:
     for sentence in report.sentences():
         print(sentence)
     return 0 if report.ok else 1
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from ticketing.doctor import command
+
+    return command.run(config.load_as_it_is(), as_json=options.json, grafana=options.grafana)
 
 
 def _show(_: argparse.Namespace) -> int:

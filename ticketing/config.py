@@ -181,13 +181,24 @@ def load(**overrides: Any) -> Settings:
     True afterwards: id_secret, admin_token and signing_key are set, the same in every process of this SECRETS_FOLDER.
     Raises SettingsError, which names every fault.
     """
+    settings = _read(**overrides)
+    made = {name: kept_secret(settings, name) for name in SECRETS}
+    return settings.model_copy(update=made)
+
+
+def load_as_it_is(**overrides: Any) -> Settings:
+    """The same, for who only looks: a secret that is neither set nor kept yet is empty."""
+    settings = _read(**overrides)
+    kept = [name for name in SECRETS if getattr(settings, name) or (settings.secrets_dir / name).exists()]
+    return settings.model_copy(update={name: kept_secret(settings, name) for name in kept})
+
+
+def _read(**overrides: Any) -> Settings:
     try:
-        settings = Settings(**overrides)
+        return Settings(**overrides)
     except ValidationError as error:
         lines = [f"  {_where(fault['loc'])}{fault['msg'].removeprefix('Value error, ')}" for fault in error.errors()]
         raise SettingsError("These settings are wrong:\n" + "\n".join(lines)) from None
-    made = {name: kept_secret(settings, name) for name in SECRETS}
-    return settings.model_copy(update=made)
 
 
 def present_signing_key() -> str:
