@@ -12,6 +12,7 @@ from werkzeug.exceptions import HTTPException, NotFound
 from ticketing.api import admin, bodies, contract, events, health, metrics, paths, problems, purchases, receipts
 from ticketing.api.answers import ON_EVERY_ANSWER, REQUEST_ID_HEADER, request_id_of
 from ticketing.api.express_lane import ExpressLane
+from ticketing.api.rate_limit import RateLimit, TrustedProxies
 from ticketing.config import Settings
 from ticketing.errors import TicketingError
 from ticketing.model import Outcome
@@ -111,7 +112,8 @@ class Service:
             settings.receipt_due_ms,
         )
         self.operations = Operations(store, self.events, self.outbox, self.queue, self.files, self.exposition, offload)
-        self.purchases = purchases.Purchases(self.counter, self.receipts, self.counts)
+        self.rate_limit = _rate_limit(settings)
+        self.purchases = purchases.Purchases(self.counter, self.receipts, self.counts, self.rate_limit)
         self.health = health.Health(self.catalogue, self.queue, lambda: durability.fsync_policy(store), self.keeper)
         self.summary = Summary(self.exposition, self.catalogue.states, settings.run_dir / "summary.lock")
         self._troubled: set[str] = set()
@@ -186,9 +188,13 @@ class Service:
         trouble = [outcome for outcome in TROUBLES if report.outcomes[outcome]]
         if not trouble:
             self._troubled.discard(report.event_id)
-            milliseconds = report.seconds * 1000
             logger.info(
-                "event {}: {} tickets, {} in {:.1f} ms", report.event_id, report.tickets, outcomes, milliseconds
+                "event {event_id}: {tickets} tickets, {} in {duration_ms} ms",
+                outcomes,
+                event_id=report.event_id,
+                tickets=report.tickets,
+                outcomes=dict(report.outcomes),
+                duration_ms=round(report.seconds * 1000, 1),
             )
         elif report.event_id not in self._troubled:  # a line when it begins, none a request
             self._troubled.add(report.event_id)
@@ -198,6 +204,13 @@ class Service:
 SELLING_CONNECTIONS = 4  # one batch at a time, and the keeper
 GIVE_BACK_S = 2.0  # of what the master waits for a worker that stops
 TROUBLES = (Outcome.SCRIPT_FAILED, Outcome.WENT_BACK, Outcome.HALTED)  # of the others the breaker tells
+
+
+def _rate_limit(settings: Settings) -> RateLimit | None:
+    if not settings.rate_limit_per_s:
+        return None
+    proxies = TrustedProxies(settings.forwarded_allow_ips)
+    return RateLimit(settings.rate_limit_per_s, settings.rate_limit_burst, proxies, settings.id_secret.encode())
 
 
 def create_app(
@@ -269,5 +282,6 @@ def _name_requests(app: Flask) -> None:
     @app.after_request
     def tell(response: Response) -> Response:
         response.headers[REQUEST_ID_HEADER] = g.request_id
-        response.headers.update(ON_EVERY_ANSWER)
+        for name, value in ON_EVERY_ANSWER.items():
+            response.headers.setdefault(name, value)
         return response

@@ -139,6 +139,18 @@ def test_answers_are_the_same_to_the_letter(ways: tuple[Way, Way], subtests: pyt
     assert express.api.state("1").sold == flask.api.state("2").sold > 0
 
 
+def test_a_client_that_asks_too_often_is_turned_away_by_both(start_api: StartApi) -> None:
+    limits = {"rate_limit_per_s": 0.001, "rate_limit_burst": 2}
+    told = []
+    for event_id, take in (("1", lambda lane: lane), ("2", lambda lane: lane.flask)):
+        way = Way(start_api(**limits), take)
+        way.api.open_event(event_id)
+        told.append([_told(way.ask({"path": f"/buy/{event_id}"}), event_id) for _ in range(3)])
+        assert way.counted()["rate_limited"] == 1
+    assert told[0] == told[1]
+    assert [status for status, _, _ in told[0]] == ["201 CREATED", "201 CREATED", "429 TOO MANY REQUESTS"]
+
+
 def test_all_tickets_of_an_event_by_both_ways_are_sold_once(ways: tuple[Way, Way]) -> None:
     express, flask = ways
     express.api.open_event(tickets=6)

@@ -49,11 +49,14 @@ class ExpressLane:
 
     def _answer(self, event_id: str, length: int, environ: "WSGIEnvironment", request_id: str) -> Answer:
         try:
+            turned_away = self._purchases.turned_away(environ["REMOTE_ADDR"], environ.get("HTTP_X_FORWARDED_FOR"))
+            if turned_away is not None:
+                return turned_away
             body = _read(environ, length)
             if body is None:
                 return of_problem(problems.of_status(400))
             return self._purchases.answer(
-                event_id, environ.get("CONTENT_TYPE"), environ.get("HTTP_IDEMPOTENCY_KEY"), body
+                event_id, environ.get("CONTENT_TYPE"), environ.get("HTTP_IDEMPOTENCY_KEY"), body, request_id
             )
         except Exception as error:  # as Flask does: a fault of ours is a problem too
             return of_problem(problems.of_bug(error, "POST", ROUTE, request_id))

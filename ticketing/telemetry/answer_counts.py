@@ -21,11 +21,11 @@ class AnswerCounts:
 
     def __init__(self, metrics: SaleMetrics) -> None:
         self._metrics = metrics
-        self._answers: deque[tuple[str, float]] = deque()  # outcome, seconds; its ends are safe between threads
+        self._answers: deque[tuple[str, float | None]] = deque()  # outcome, seconds; its ends are safe between threads
         self._ended = threading.Event()
 
-    def answered(self, outcome: str, seconds: float) -> None:
-        """A purchase was answered."""
+    def answered(self, outcome: str, seconds: float | None = None) -> None:
+        """A purchase was answered, so long after it was read; or refused unread."""
         self._answers.append((outcome, seconds))
 
     def start(self) -> None:
@@ -45,8 +45,9 @@ class AnswerCounts:
         while self._answers:
             outcome, took_s = self._answers.popleft()
             outcomes[outcome] += 1
-            buckets[bisect_left(LATENCY_BUCKETS_S, took_s)] += 1
-            seconds += took_s
+            if took_s is not None:
+                buckets[bisect_left(LATENCY_BUCKETS_S, took_s)] += 1
+                seconds += took_s
         for outcome, count in outcomes.items():
             self._metrics.purchases[outcome].inc(count)
         if buckets:

@@ -46,6 +46,7 @@ PURCHASE_OUTCOMES = (
     "not_on_sale",
     "key_reused",
     "invalid",
+    "rate_limited",
     "unavailable",
 )
 LATENCY_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
