@@ -49,7 +49,9 @@ class ExpressLane:
 
     def _answer(self, event_id: str, length: int, environ: "WSGIEnvironment", request_id: str) -> Answer:
         try:
-            turned_away = self._purchases.turned_away(environ["REMOTE_ADDR"], environ.get("HTTP_X_FORWARDED_FOR"))
+            turned_away = self._purchases.turned_away(
+                environ.get("REMOTE_ADDR", ""), environ.get("HTTP_X_FORWARDED_FOR")
+            )
             if turned_away is not None:
                 return turned_away
             body = _read(environ, length)
