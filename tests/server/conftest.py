@@ -1,5 +1,6 @@
 """A pair of running gunicorns: the short way, and gunicorn's own handler."""
 
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     made = start_pair(tmp_path_factory.mktemp("pair"))
     yield made
     for each in made:
-        each.stop()
+        each.stop(signal.SIGQUIT)
 
 
 @pytest.fixture
@@ -37,4 +38,4 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
     yield start
     for each in started:
-        each.stop()
+        each.stop(signal.SIGQUIT)

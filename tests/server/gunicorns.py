@@ -80,6 +80,14 @@ class Gunicorn:
         finally:
             self.process.kill()
 
+    def refuses(self) -> bool:
+        """Nobody listens."""
+        try:
+            self.connect().close()
+        except ConnectionRefusedError:
+            return True
+        return False
+
     def _listens(self) -> bool:
         try:
             with socket.create_connection((HOST, self.port), timeout=1) as connection:

@@ -3,6 +3,7 @@
 What must stay true: a probe that gets no answer fails, unless that is what it is for.
 """
 
+import signal
 import socket
 from collections.abc import Iterator
 
@@ -241,7 +242,7 @@ def distrustful(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     made = start_pair(tmp_path_factory.mktemp("distrustful"), forwarded_allow_ips="10.0.0.1")
     yield made
     for each in made:
-        each.stop()
+        each.stop(signal.SIGQUIT)
 
 
 @pytest.mark.parametrize("name", FORWARDED)
