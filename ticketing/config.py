@@ -51,6 +51,7 @@ class Settings(BaseSettings):
     signing_key: Secret = ""
 
     web_workers: Count = 2
+    web_server: Literal["express", "gevent"] = "express"
     receipt_workers: Count = 2
     worker_connections: Count = 20_000
     backlog: Count = 4096
