@@ -55,6 +55,7 @@ class Rendering:
 
     def render(self, event_id: str, purchase_ids: list[str]) -> None:
         """What is due of these is stored afterwards. Raises UnknownEvent, StoreError."""
+        began_s = time.perf_counter()
         event = self._event(event_id)
         due = self._outbox.begin(event_id, list(dict.fromkeys(purchase_ids)))  # twice in a job is one try
         stored: list[DueReceipt] = []
@@ -66,7 +67,13 @@ class Rendering:
             if stored:
                 self._finish(event_id, stored)
             if due:
-                logger.info("event {}: {} receipts stored, {} not", event_id, len(stored), len(due) - len(stored))
+                logger.info(
+                    "event {event_id}: {stored} receipts stored, {} not, in {duration_ms:.1f} ms",
+                    len(due) - len(stored),
+                    event_id=event_id,
+                    stored=len(stored),
+                    duration_ms=(time.perf_counter() - began_s) * 1000,
+                )
 
     def warm_up(self) -> None:
         """The pages of the first events are compiled, so that their first buyers need not wait for it.

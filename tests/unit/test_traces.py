@@ -209,6 +209,13 @@ def test_a_purchase_that_came_to_nothing_is_not_carried(shop: Shop, traces: WebT
     assert traces.carried([request.purchase_id]) is None
 
 
+def test_a_purchase_from_the_reserve_is_carried_until_it_is_settled(shop: Shop, traces: WebTraces) -> None:
+    request = a_request()
+    shop.script = lambda _: SaleReply(Outcome.PROVISIONAL)
+    shop.buy(request)
+    assert traces.carried([request.purchase_id]) is not None
+
+
 def test_a_key_that_is_sent_twice_keeps_the_trace_of_the_request_that_bought(shop: Shop, traces: WebTraces) -> None:
     first, again = a_request(purchase_id="1.same"), a_request(purchase_id="1.same")
     shop.script = lambda request: SaleReply(Outcome.SOLD if request is first else Outcome.REPLAYED)
