@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.docker.stack import Buyers, Stack, require_engine
-from tests.monitoring.catalogue import alerts
+from tests.monitoring.catalogue import alerts, dashboards
 from tests.servers import wait_until
 from ticketing.receipts.files import ReceiptFiles
 
@@ -226,6 +226,7 @@ def test_prometheus_reaches_every_target_and_grafana_reaches_prometheus(stack: S
     wait_until(scraped, DEADLINE_S, "scraped")
     assert stack.grafana("/api/health")["database"] == "ok"
     assert {source["uid"] for source in stack.grafana("/api/datasources")} == {"prometheus", "jaeger"}
+    assert {found["uid"] for found in stack.grafana("/api/search")} == {one["uid"] for one in dashboards().values()}
     proxied = stack.grafana("/api/datasources/proxy/uid/prometheus" + query)
     assert float(proxied["data"]["result"][0]["value"][1]) > 0
     assert stack.request("GET", "/api/services", "JAEGER_PORT").status == 200
