@@ -67,5 +67,20 @@ def test_no_alert_is_raised_for_a_service_that_is_well(seen: Prometheus) -> None
     assert seen.value('count(ALERTS{alertstate="firing"})') is None
 
 
+def test_an_outage_calls_an_operator_and_its_end_does_not(service: Service, seen: Prometheus) -> None:
+    def firing() -> set[str]:
+        return {labels["alertname"] for labels, _ in seen.query('ALERTS{alertstate="firing"}')}
+
+    [store] = service.find("valkey-server")
+    store.suspend()
+    try:
+        wait_until(lambda: "Outage" in firing(), SEEN_S, "an outage is told")
+        assert seen.value('min(ticketing_store_up{job="app"})') == 0
+        assert seen.value('max(ticketing_tickets_sold{event_id="rock"})') == SOLD, "the last known"
+    finally:
+        store.resume()
+    wait_until(lambda: "Outage" not in firing(), SEEN_S, "it is over")
+
+
 def test_the_audit_finds_nothing(service: Service) -> None:
     service.audit()
