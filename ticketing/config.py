@@ -93,6 +93,8 @@ class Settings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["auto", "text", "json"] = "auto"
     metrics_dir: Path | None = None
+    metrics_host: str = "127.0.0.1"
+    metrics_port: Annotated[int, Field(ge=0, le=65_000)] = 3060
 
     otel_exporter_otlp_endpoint: str = ""  # these three by OpenTelemetry's own names
     otel_traces_sampler: Sampler = "parentbased_traceidratio"
