@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_flask_exporter import PrometheusMetrics
 from werkzeug.exceptions import HTTPException, NotFound
 
-from ticketing.api import admin, bodies, contract, events, health, metrics, paths, problems, purchases, receipts
+from ticketing.api import admin, bodies, contract, events, health, metrics, pages, paths, problems, purchases, receipts
 from ticketing.config import Settings
 from ticketing.errors import TicketingError
 from ticketing.model import Outcome
@@ -233,6 +233,7 @@ def _add_routes(app: Flask, service: Service) -> None:
     app.register_blueprint(admin.blueprint(service.operations, service.settings.admin_token))
     admin.add_dashboard(app, service.queue.client, service.settings.admin_token)
     app.register_blueprint(contract.blueprint())
+    app.register_blueprint(pages.blueprint(pages.Pages(), contract.index()))
     # /buy is left out: our own counters serve both of its routes. By rule, since a raw path would be a label's value.
     PrometheusMetrics(app, path=None, registry=service.registry, group_by="url_rule", excluded_paths=["^/buy/"])
 
