@@ -19,9 +19,12 @@ from ticketing.telemetry import logs  # noqa: E402
 __all__ = ["app", "started", "stopping"]
 
 
-def started() -> None:
-    """The app's parts run. Called once, before the first request."""
-    app.extensions["ticketing"].start()
+def started(clients: "memoryview[float] | None" = None) -> None:
+    """The app's parts run. Called once, before the first request; `clients` is what the rate limit shares."""
+    service = app.extensions["ticketing"]
+    if service.rate_limit is not None and clients is not None:
+        service.rate_limit.share(clients)
+    service.start()
 
 
 def stopping() -> None:
