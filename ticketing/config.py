@@ -85,6 +85,9 @@ class Settings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["auto", "text", "json"] = "auto"
     metrics_dir: Path | None = None
+    prometheus_url: str = ""
+    grafana_url: str = ""
+    jaeger_url: str = ""
 
     @field_validator("log_level", mode="before")
     @classmethod
@@ -104,6 +107,13 @@ class Settings(BaseSettings):
         for word in value.split(","):
             if word.strip() not in ("", "*"):
                 ip_network(word.strip())
+        return value
+
+    @field_validator("prometheus_url", "grafana_url", "jaeger_url")
+    @classmethod
+    def _web_address(cls, value: str) -> str:
+        if value and not value.startswith(("http://", "https://")):
+            raise ValueError("must start with http:// or https://")
         return value
 
     @field_validator("id_secret", "admin_token", "signing_key")
@@ -152,6 +162,11 @@ class Settings(BaseSettings):
         """The folders in which the web processes and the receipt workers of this host keep their counters."""
         folder = self.metrics_dir or self.run_dir / "metrics"
         return folder / "web", folder / "workers"
+
+    @property
+    def faults_file(self) -> Path:
+        """Where the processes of this host write down what went wrong last: beside counters that all of them share."""
+        return self.metrics_dirs[1] / "faults.jsonl"
 
     @property
     def store_url_file(self) -> Path:

@@ -14,6 +14,7 @@ from ticketing import config
 from ticketing.errors import SettingsError, StoreError
 from ticketing.telemetry import logs
 from ticketing.telemetry.claims import claim
+from ticketing.telemetry.faults import Faults
 
 
 def main() -> int:
@@ -25,6 +26,7 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 2
     logs.set_up("receipts", settings.log_level, settings.log_format)
+    Faults(settings.faults_file).keep()
     claimed = claim(settings.metrics_dirs[1])  # until the process ends
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(claimed.folder)  # read when prometheus_client is first imported
 

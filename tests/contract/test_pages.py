@@ -44,13 +44,12 @@ def test_a_page_may_load_nothing_from_elsewhere_and_run_nothing_that_stands_in_i
 def test_no_page_holds_script_or_style_or_names_another_host(name: str) -> None:
     text = (pages.FOLDER / name).read_text(encoding="utf-8")
     assert not re.search(r"<style|\sstyle=|\son[a-z]+=|javascript:|https?://", text)
-    assert re.findall(r"<script[^>]*>([^<]*)</script>", text)
     assert not "".join(re.findall(r"<script[^>]*>([^<]*)</script>", text)).strip()
 
 
 def test_all_pages_together_are_small() -> None:
     assert len(FILES) >= 3
-    assert sum(path.stat().st_size for path in pages.FOLDER.iterdir()) < BYTES_MAX
+    assert sum(path.stat().st_size for path in pages.FOLDER.iterdir() if path.suffix != ".md") < BYTES_MAX
 
 
 def test_what_a_page_names_is_there_and_kept_for_ever_since_a_change_gives_it_another_name(api: Api) -> None:

@@ -25,7 +25,7 @@ REFERENCE = re.compile(rb'"/pages/([a-z.]+)"')
 # Nothing of another host, nothing inline, in no frame; frame-src is the receipt, which a page shows.
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; frame-src 'self'; "
-    "base-uri 'none'; form-action 'self'; frame-ancestors 'none'; require-trusted-types-for 'script'"
+    "base-uri 'none'; form-action 'self'; require-trusted-types-for 'script'; frame-ancestors 'none'"
 )
 PAGE_HEADERS = {
     "Content-Security-Policy": CONTENT_SECURITY_POLICY,

@@ -1,8 +1,7 @@
 // The page for buyers: what is on sale, live; a purchase that is asked for until it is known; its receipt.
 //
 // What must stay true: the key of a purchase is kept before the purchase is sent, and every try of it carries that key.
-// So a double click, a reload, the back button or a lost connection buys once. A purchase that was refused for certain
-// (409) is forgotten; one whose outcome is unknown never is, unless the buyer says so.
+// So a double click, a reload or a lost connection buys once. One whose outcome is unknown is never forgotten.
 
 const KEPT = "ticketing.purchases", KEPT_MAX = 60;
 const POLL_S = 2, POLL_MAX_S = 60, PATIENCE_MS = 20_000;
@@ -53,10 +52,7 @@ const day = (event) => format(event, { weekday: "short", day: "numeric", month: 
 const hour = (event) => format(event, { hour: "2-digit", minute: "2-digit" });
 const moment = (text) => new Date(text).toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "short" });
 
-function zone(event) {
-  const parts = new Intl.DateTimeFormat("en-GB", { timeZone: event.timezone, timeZoneName: "short" });
-  return parts.formatToParts(new Date(event.starts_at)).find((part) => part.type === "timeZoneName")?.value ?? "";
-}
+const zone = (event) => format(event, { timeZoneName: "short" }).split(", ")[1];
 
 function money(price, times = 1) {
   const amount = Number(price.amount) * times;
@@ -158,7 +154,7 @@ function showEvents() {
   const left = all.reduce((sum, event) => sum + (event.sales.state === "open" ? event.remaining : 0), 0);
   put($("lead"), !all.length ? "Nothing is on sale at the moment. New events appear here by themselves."
     : words ? `${count(found.length)} of ${count(all.length)} events match`
-    : `${count(all.length)} event${all.length === 1 ? "" : "s"}, ${tickets(0).replace("0", count(left))} left, live`);
+    : `${count(all.length)} event${all.length === 1 ? "" : "s"}, ${count(left)} tickets left, live`);
   $("lead").classList.toggle("live", all.length > 0);
   $("find").hidden = all.length < FIND_FROM;
   $("more").hidden = found.length <= shown;
@@ -303,7 +299,6 @@ for (const [id, step] of [["fewer", -1], ["further", 1]]) {
   });
 }
 $("quantity").addEventListener("input", () => { warn(""); showForm(events.get(current.event_id)); });
-$("holder").addEventListener("input", () => warn(""));
 
 $("choose").addEventListener("submit", (submit) => {
   submit.preventDefault();
@@ -434,7 +429,6 @@ const REFUSALS = {
   "not-on-sale": (told) => [STATES[told.state]({ sales: told }), `${CLOSED[told.state]({ sales: told })} Nothing was bought.`],
   "invalid-quantity": (told) => [`At most ${tickets(told.limit)} at once`, "Choose fewer. Nothing was bought."],
   "invalid-buyer": () => ["Name or e-mail can’t be used", "Check what you wrote. Nothing was bought."],
-  "unknown-event": () => ["This event is no longer here", "Nothing was bought."],
 };
 
 function wordsOf({ state, tries, why, body, bought, receipt, problem, silent }) {
