@@ -16,6 +16,7 @@ from ticketing.config import Settings
 from ticketing.errors import SettingsError, StoreError
 from ticketing.telemetry import logs
 from ticketing.telemetry.claims import claim
+from ticketing.telemetry.faults import Faults
 
 
 def main() -> int:
@@ -27,6 +28,7 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 2
     logs.set_up("receipts", settings.log_level, settings.log_format)
+    Faults(settings.faults_file).keep()
     claimed = claim(settings.metrics_dirs[1])  # until the process ends
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(claimed.folder)  # read when prometheus_client is first imported
 
