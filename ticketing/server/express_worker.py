@@ -96,18 +96,17 @@ class ExpressWorker(ProblemWorker):
             if data:
                 gevent.sleep(0)  # a client that sends its requests at once is no reason for the others to wait
             else:
-                data = connection.receive_next(self._idle_s if self.alive else GRACE_S) or b""
+                data = connection.receive_first(self._idle_s if self.alive else GRACE_S)
                 if not data:
                     return b""
             read = self._reader.read(data, template, schemes)
             if read is None:
                 return data
             environ, begins, ends, closes = read
-            while len(data) < ends:
-                more = connection.receive(REST_S)
-                if not more:
+            if len(data) < ends:
+                data = connection.receive_rest(data, ends, REST_S)
+                if len(data) < ends:
                     return data
-                data += more
             environ["wsgi.input"] = io.BytesIO(data[begins:ends])
             data = data[ends:]
             if not self._answer(connection, environ, closes):
