@@ -23,7 +23,7 @@ from tests.bench.figures import NotMeasured
 from tests.bench.sitting import Plan, Sitting
 from tests.bench.targets import TARGETS
 
-SECTIONS = ("hello", "soldout", "purchase")
+SECTIONS = ("hello", "soldout", "purchase", "connections", "rush", "receipts", "openloop", "store", "growth", "memory")
 RESULTS = Path(__file__).parent / "results"
 WIDTH = 160  # where there is no terminal to fit
 QUICK = Plan(rounds=1, seconds=2.0, quick=True)

@@ -74,7 +74,7 @@ class Contestant:
             store.close()
 
     @contextmanager
-    def _hasty(self) -> Iterator[Store]:
+    def hasty_store(self) -> Iterator[Store]:
         """The store while it is filled: nothing depends on that being on disk."""
         with self.store() as store:
             store.one("CONFIG", "SET", "appendfsync", "no")
@@ -91,9 +91,15 @@ class Product(Contestant):
 
     def fill(self, event_id: str, tickets: int) -> None:
         """It can be bought within a second: each process reads the events that often."""
-        with self._hasty() as store:
+        with self.hasty_store() as store:
             seed = create(store, an_event(event_id), seed=SEED, planned=tickets).seed
             EventStore(store, Versions()).add_up_to(event_id, seed, 0, tickets)
+
+    def fill_more(self, event_id: str, tickets: int) -> None:
+        """So many more of it are on sale."""
+        with self.hasty_store() as store:
+            events = EventStore(store, Versions())
+            events.add_more(event_id, SEED, events.read([event_id])[0].issued, tickets)
 
     def sold(self, event_ids: Sequence[str]) -> int:
         """By the event's own count. Raises NotMeasured where a ticket is missing or twice."""
@@ -120,7 +126,7 @@ class Express(Contestant):
 
     def fill(self, event_id: str, tickets: int) -> None:
         fill = "for i = ARGV[1], ARGV[2] do redis.call('RPUSH', KEYS[1], string.format(ARGV[3], i)) end"
-        with self._hasty() as store:
+        with self.hasty_store() as store:
             for first in range(1, tickets + 1, 10_000):
                 last = min(tickets, first + 9_999)
                 store.one("EVAL", fill, 1, f"event:{{{event_id}}}:tickets", first, last, f"E{event_id}-%06d")

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from tests.bench.targets import Found, missed, rows
+from tests.bench.targets import NOT_ASKED, Found, missed, rows
 
 NOISY = 0.1
 COLUMNS = ("target", "what", "wanted", "measured", "detail", "verdict")
@@ -22,7 +22,7 @@ STYLES = {"MISSED": "bold red", "met": "green", "met (stretch too)": "bold green
 def show(console: Console, report: Mapping[str, Any], found: Mapping[str, Found]) -> None:
     """The machine, the table, and what follows from it."""
     table = Table(*COLUMNS, title=f"Targets of issue 5, {report['machine']['date']}", title_justify="left")
-    for row in rows(found):
+    for row in _asked(found):
         style = STYLES.get(row["verdict"], "dim" if row["measured"] == "-" else "")
         table.add_row(*(escape(str(row[column])) for column in COLUMNS), style=style)
     console.print(table)
@@ -33,10 +33,14 @@ def show(console: Console, report: Mapping[str, Any], found: Mapping[str, Found]
 def markdown(report: Mapping[str, Any], found: Mapping[str, Found]) -> str:
     """The same, to be pasted into a document."""
     lines = ["| target | what | wanted | measured | verdict |", "|---|---|---|---|---|"]
-    for row in rows(found):
+    for row in _asked(found):
         measured = f"{row['measured']} ({row['detail']})" if row["detail"] else row["measured"]
         lines.append(f"| {row['target']} | {row['what']} | {row['wanted']} | {measured} | {row['verdict']} |")
     return "\n".join([*lines, "", *(f"{line}  " for line in closing_lines(report, found))]) + "\n"
+
+
+def _asked(found: Mapping[str, Found]) -> list[dict[str, Any]]:
+    return [row for row in rows(found) if row["verdict"] != NOT_ASKED]
 
 
 def closing_lines(report: Mapping[str, Any], found: Mapping[str, Found]) -> list[str]:
@@ -50,6 +54,8 @@ def closing_lines(report: Mapping[str, Any], found: Mapping[str, Found]) -> list
     noisy = ": not quiet, times are not to be trusted, and CPU less than usual" if others > NOISY else ""
     lines.append(f"Others used {others:.0%} of the machine meanwhile{noisy}.")
     lines += report["notes"]
+    if left := len(rows(found)) - len(_asked(found)):
+        lines.append(f"{left} targets were not asked for.")
     names = [f"{target.name} ({target.says})" for target in missed(found)]
     return [*lines, f"Missed: {'; '.join(names)}." if names else "No target that was measured was missed."]
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from tests.bench import wrk
 from tests.bench.contestants import Contestant
-from tests.bench.crew import Crew
+from tests.bench.crew import Crew, Load
 from tests.bench.figures import NotMeasured, median
 from tests.bench.generator import Ask
 from tests.bench.machine import cpu_us
@@ -119,7 +119,8 @@ def _shown(run: Run) -> dict[str, Any]:
 
 def _line(series: str, turn: int, name: str, run: Run, seconds: float) -> str:
     cpu = f"{run.app_us:7.1f} + {run.store_us:5.1f} us"
-    said = f"{cpu}  {run.per_s:8,.0f}/s  p50 {run.p50_ms:6.1f}  p99 {run.p99_ms:7.1f} ms"
+    times = f"p50 {run.p50_ms:6.1f}  p99 {run.p99_ms:7.1f} ms" if run.p99_ms else ""
+    said = f"{cpu}  {run.per_s:8,.0f}/s  {times}"
     if run.refused:
         said = f"refused: {run.refused[:300]}"
     notes = "".join(f"  [{note}]" for note in run.notes)
@@ -195,15 +196,15 @@ def answered_by_wrk(contestant: Contestant, ask: Ask, connections: int, seconds:
     return _run(contestant, seen.good, app_us, store_us, seen, seen.refusal(), seen.to_json())
 
 
-def bought_by_crew(contestant: Contestant, crew: Crew, event_ids: Sequence[str], count: int) -> Run:
-    """A closed loop of exactly so many purchases, on the connections that the crew has open."""
+def bought_by_crew(
+    contestant: Contestant, crew: Crew, event_ids: Sequence[str], *, count: int = 1 << 60, seconds: float = 600.0
+) -> Run:
+    """A closed loop of purchases on the connections that the crew has open: exactly so many, or for so long."""
     before = settled(contestant, event_ids)
     meter = Meter(contestant)
-    seen = crew.loop(purchase(event_ids), count=count)
-    sold = settled(contestant, event_ids) - before
-    app_us, store_us = meter.used_us()
-    refused = seen.refusal or ("" if sold == seen.answers else f"{sold} tickets left the pool, {seen.answers} answered")
-    return _run(contestant, sold, app_us, store_us, seen, refused, seen.to_json())
+    return _accounted(
+        contestant, event_ids, before, meter, crew.loop(purchase(event_ids), count=count, seconds=seconds)
+    )
 
 
 def bought_on_schedule(
@@ -212,11 +213,19 @@ def bought_on_schedule(
     """An open loop of so many purchases a second, on the connections that the crew has open."""
     before = settled(contestant, event_ids)
     meter = Meter(contestant)
-    seen = crew.schedule(purchase(event_ids), rate=rate, seconds=seconds)
+    run = _accounted(
+        contestant, event_ids, before, meter, crew.schedule(purchase(event_ids), rate=rate, seconds=seconds)
+    )
+    run.more["rate"] = rate
+    return run
+
+
+def _accounted(contestant: Contestant, event_ids: Sequence[str], before: int, meter: Meter, seen: Load) -> Run:
+    """Every request was waited for: the pool must have lost exactly what was answered."""
     sold = settled(contestant, event_ids) - before
     app_us, store_us = meter.used_us()
     refused = seen.refusal or ("" if sold == seen.answers else f"{sold} tickets left the pool, {seen.answers} answered")
-    return _run(contestant, sold, app_us, store_us, seen, refused, seen.to_json() | {"rate": rate})
+    return _run(contestant, sold, app_us, store_us, seen, refused, seen.to_json())
 
 
 def _run(

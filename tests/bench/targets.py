@@ -48,12 +48,13 @@ class Found:
 
 
 UNASKED = Found(None)
+NOT_ASKED = "not asked for"
 
 
 def verdict(target: Target, found: Found) -> str:
     """met, met (stretch), missed, shown, or not measured because of something."""
     if found.value is None:
-        return f"not measured: {found.detail}" if found.detail else "not asked for"
+        return f"not measured: {found.detail}" if found.detail else NOT_ASKED
     if target.bound is None:
         return "shown"
     if not _within(target, found.value, target.bound):
