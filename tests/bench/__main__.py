@@ -22,9 +22,11 @@ from tests.bench import machine, report
 from tests.bench.figures import NotMeasured
 from tests.bench.sitting import Plan, Sitting
 from tests.bench.targets import TARGETS
+from tests.servers import ROOT
 
 SECTIONS = ("hello", "soldout", "purchase", "connections", "rush", "receipts", "openloop", "store", "growth", "memory")
 RESULTS = Path(__file__).parent / "results"
+QUICK_OUT = ROOT / "var" / "bench-quick.json"
 WIDTH = 160  # where there is no terminal to fit
 QUICK = Plan(rounds=1, seconds=2.0, quick=True)
 DESCRIPTION = """Measures the targets of issue 5: CPU of our processes and of the store, apart, beside an Express peer
@@ -51,7 +53,7 @@ def main(words: Sequence[str] | None = None) -> int:
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     report.show(console, told, sitting.found)
-    out = given.out or RESULTS / f"{datetime.now(UTC):%Y-%m-%d}{'-quick' if plan.quick else ''}.json"
+    out = given.out or (QUICK_OUT if plan.quick else RESULTS / f"{datetime.now(UTC):%Y-%m-%d}.json")
     report.write_json(out, told, sitting.found)
     console.print(f"raw results: {out}", highlight=False, soft_wrap=True)
     if given.markdown:

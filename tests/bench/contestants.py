@@ -7,13 +7,16 @@ unless a section asks for them; what is started here is ended here, by its own p
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
+
+import psutil
 
 from tests.bench.figures import NotMeasured
 from tests.sales import an_event
@@ -27,11 +30,10 @@ from ticketing.store.sale import Versions
 PEER = Path(__file__).parent / "peers" / "express"
 READY_S = 30.0
 STOP_S = 30.0
-SETTLED_S = 20.0
-OPEN_FILES = 20_000
 # A rewrite of the append-only file in the middle of a run would be measured too: in production it waits for 512 MB.
 STORE_OPTIONS = ("--auto-aof-rewrite-percentage", "0", "--maxclients", "1000")
 SEED = "seed-of-the-benchmark"
+EXPRESS, GEVENT = "express", "gevent"  # of WEB_SERVER
 NODE_MISSING = "node and npm are not here (Node 20 or later), which the Express peer needs"
 
 
@@ -113,8 +115,6 @@ class Product(Contestant):
     @property
     def workers(self) -> list[int]:
         """The pids of its web processes, without their master."""
-        import psutil
-
         return [child.pid for child in psutil.Process(self.pid).children()]
 
 
@@ -191,7 +191,7 @@ def express(folder: Path, *, processes: int = 1) -> Iterator[Express]:
 
 
 @contextmanager
-def hello(folder: Path, *, server: str = "", stock: bool = False) -> Iterator[Contestant]:
+def hello(folder: Path, *, server: str = "", plain: bool = False) -> Iterator[Contestant]:
     """A bare app under the service's worker, with all its settings, or under gunicorn's own gevent worker."""
     folder.mkdir(parents=True)
     data_dir = folder / "data"
@@ -199,26 +199,26 @@ def hello(folder: Path, *, server: str = "", stock: bool = False) -> Iterator[Co
     port = free_port()
     ours = ["-c", str(ROOT / "gunicorn.conf.py")]
     theirs = ["-k", "gevent", "-b", f"{HOST}:{port}", "--keep-alive", "75", "--worker-connections", "20000"]
-    words = [sys.executable, "-m", "gunicorn", *(theirs if stock else ours), "tests.bench.peers.hello:app"]
+    words = [sys.executable, "-m", "gunicorn", *(theirs if plain else ours), "tests.bench.peers.hello:app"]
     settings = {"PORT": port, "REDIS_URL": f"redis://{HOST}:1", "WEB_WORKERS": 1, "METRICS_DIR": folder / "metrics"}
     env = environment(data_dir, **settings, **({"WEB_SERVER": server} if server else {}))
     started = _start(words, data_dir, env, folder / "gunicorn.log")
     try:
         _await_listener(started, port, folder / "gunicorn.log")
-        yield Contestant("bare app, stock gevent worker" if stock else "bare app, our worker", port, started.pid)
+        yield Contestant("bare app, stock gevent worker" if plain else "bare app, our worker", port, started.pid)
     finally:
         _end([started])
 
 
-def web_servers() -> list[str]:
+def web_servers() -> tuple[str, ...]:
     """The choices of WEB_SERVER; none where the service has no such setting."""
     found = Settings.model_fields.get("web_server")
-    return ["express", "gevent"] if found is not None else []
+    return get_args(found.annotation) if found is not None else ()
 
 
 def our_server() -> str:
     """The worker that stands for the service: the express worker where there is one."""
-    return next(iter(web_servers()), "")
+    return EXPRESS if EXPRESS in web_servers() else ""
 
 
 def prepare_express() -> None:
@@ -261,8 +261,6 @@ def _start(command: Sequence[str], folder: Path, env: dict[str, str], log: Path)
 
 
 def _await_listener(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
-    import socket
-
     def listens() -> bool:
         if process.poll() is not None:
             raise NotMeasured(f"a server ended at once: {log.read_text()[-600:]}")

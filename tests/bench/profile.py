@@ -44,7 +44,7 @@ def main(words: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bench profile", description=__doc__)
     parser.add_argument("--connections", type=int, default=64)
     parser.add_argument("--seconds", type=float, default=10.0)
-    parser.add_argument("--server", choices=web_servers() or None, default=our_server(), help="WEB_SERVER")
+    parser.add_argument("--server", choices=web_servers() or None, default=our_server() or None, help="WEB_SERVER")
     parser.add_argument("--stacks", type=Path, help="keep the raw stacks, for a flame graph")
     given = parser.parse_args(words)
     folder = Path(tempfile.mkdtemp(prefix="ticketing-profile-"))
@@ -99,7 +99,7 @@ def _record(folder: Path, given: argparse.Namespace) -> list[str]:
     if not spy.exists():
         raise NotMeasured("py-spy is not here: pip install py-spy")
     out = folder / "stacks"
-    with product(folder / "service", server=given.server) as ours:
+    with product(folder / "service", server=given.server or "") as ours:
         ours.fill(EVENT, POOL)
         seconds = given.seconds + 3
         load = threading.Thread(

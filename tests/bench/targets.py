@@ -113,6 +113,7 @@ def _targets() -> tuple[Target, ...]:
         Target("5b", "the same: p99 of all answers", 500, ms, section="connections"),
         Target("5c", "CPU of a purchase, 2 processes to 1", 1.10, to, section="connections"),
         Target("5d", "throughput, 2 processes to 1", 1.5, to, at_least=True, section="connections"),
+        Target("5e", "last first answer of Express, 2 processes", None, ms, section="connections"),
         Target("6a", "20,000 at once for 10,000 tickets: last ticket", 1_500, ms, section="rush"),
         Target("6b", "the same: last answer", 2_000, ms, section="rush"),
         Target("6c", "the same: last answer of Express", None, ms, section="rush"),

@@ -16,12 +16,12 @@ def measure(sitting: Sitting) -> None:
     seconds = sitting.plan.seconds / 2
     with (
         hello(sitting.new_folder(), server=our_server()) as ours,
-        hello(sitting.new_folder(), stock=True) as stock,
+        hello(sitting.new_folder(), plain=True) as plain,
     ):
-        turns = {"ours": partial(_ask, ours, FEW, seconds), "stock": partial(_ask, stock, FEW, seconds)}
+        turns = {"ours": partial(_ask, ours, FEW, seconds), "stock": partial(_ask, plain, FEW, seconds)}
         few = sitting.in_turn("64", turns)
         crowd = sitting.in_turn(
-            "1,500", {"ours": partial(_ask, ours, CROWD, seconds), "stock": partial(_ask, stock, CROWD, seconds)}
+            "1,500", {"ours": partial(_ask, ours, CROWD, seconds), "stock": partial(_ask, plain, CROWD, seconds)}
         )
     try:
         detail = f"{middle(few['ours']):.1f} against {middle(few['stock']):.1f} us"

@@ -1,13 +1,12 @@
 """Target 8: how long a purchase and its receipt take when requests come by a schedule, whatever became of others."""
 
-import time
 from functools import partial
 from itertools import count
 
 from tests.bench.contestants import Product, our_server, product, stored_sold_at_ms
 from tests.bench.crew import Crew
 from tests.bench.figures import NotMeasured, percentile
-from tests.bench.sitting import POOL, Run, Sitting, bought_by_wrk, bought_on_schedule, middle
+from tests.bench.sitting import POOL, Run, Sitting, bought_by_wrk, bought_on_schedule, middle, put_on_sale
 from tests.servers import wait_until
 from ticketing.receipts.files import ReceiptFiles
 from ticketing.store import keys
@@ -26,7 +25,7 @@ def measure(sitting: Sitting) -> None:
     """8a to 8c."""
     for target, processes in (("8a", 1), ("8b", 2)):
         with product(sitting.new_folder(), web_workers=processes, server=our_server()) as ours:
-            ours.fill(EVENT, sitting.plan.scaled(POOL))
+            put_on_sale(EVENT, sitting.plan.scaled(POOL), [ours])
             _half(sitting, target, ours, processes)
     with product(sitting.new_folder(), web_workers=1, server=our_server(), receipts=True) as ours:
         _receipts(sitting, ours)
@@ -86,8 +85,7 @@ def _highest(sitting: Sitting, ours: Product, crew: Crew) -> int | None:
 def _drawn(ours: Product, crew: Crew, rate: float, seconds: float) -> Run:
     """Purchases of an event of their own by a schedule, until the last of their receipts is stored."""
     event_id = f"drawn-{next(_events)}"
-    ours.fill(event_id, int(rate * seconds) + 1_000)
-    time.sleep(1.5)  # an event is known to every process a second after it was made
+    put_on_sale(event_id, int(rate * seconds) + 1_000, [ours])
     run = bought_on_schedule(ours, crew, [event_id], rate, seconds)
     behind = _pending(ours, event_id)
     wait_until(lambda: _pending(ours, event_id) == 0, DRAIN_S, "every receipt is stored")

@@ -10,7 +10,7 @@ from tests.bench.contestants import Contestant, express, our_server, product
 from tests.bench.crew import SOURCES, Crew, Load
 from tests.bench.figures import NotMeasured
 from tests.bench.generator import Ask
-from tests.bench.sitting import BODY, SOLD, Meter, Run, Sitting, middle, settled
+from tests.bench.sitting import BODY, SOLD, Meter, Run, Sitting, middle, put_on_sale, settled
 from tests.load.limits import room
 
 BUYERS = 20_000
@@ -45,8 +45,7 @@ def _rush(contestant: Contestant, crew: Crew, buyers: int) -> Run:
     """One event of its own: half as many tickets as buyers, a connection each, all open before the first asks."""
     event_id = f"rush-{next(_events)}"
     tickets = buyers // 2
-    contestant.fill(event_id, tickets)
-    settled(contestant, [event_id])
+    put_on_sale(event_id, tickets, [contestant])
     opened = crew.open(contestant.port, buyers, SOURCES)
     try:
         if opened != buyers:

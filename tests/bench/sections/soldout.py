@@ -1,12 +1,13 @@
 """Target 2: what it costs to say that an event is sold out, or to repeat an answer, beside a bare hello."""
 
+import time
 from functools import partial
 
 from tests.bench.contestants import Product, hello, our_server, product
 from tests.bench.crew import Crew
 from tests.bench.figures import NotMeasured, ratio
 from tests.bench.generator import Ask
-from tests.bench.sitting import BODY, SOLD, Run, Sitting, answered_by_wrk, cost, middle
+from tests.bench.sitting import BODY, KNOWN_S, SOLD, Run, Sitting, answered_by_wrk, cost, middle
 
 CONNECTIONS = 64
 KEYS = 1_000
@@ -48,6 +49,7 @@ def _prepare(ours: Product) -> None:
     """One event is sold out; of another, a thousand keys have bought."""
     ours.fill(GONE, 64)
     ours.fill(POOL, 2 * KEYS)
+    time.sleep(KNOWN_S)
     with Crew() as crew:
         crew.open(ours.port, 64)
         sold = crew.wave(Ask([f"/buy/{GONE}"], SOLD))
