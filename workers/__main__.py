@@ -34,6 +34,8 @@ def main() -> int:
 
     from prometheus_client import values
 
+    import ticketing.telemetry.metrics  # noqa: F401 - it has files named by the process id: the claim comes after it
+
     # The files are named by the claim: another process that takes it over goes on with them.
     values.ValueClass = values.MultiProcessValue(lambda: claimed.number)
 
