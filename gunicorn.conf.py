@@ -21,6 +21,10 @@ from ticketing.telemetry import logs
 
 FILES_BESIDE_CONNECTIONS = 256
 WSGI = "ticketing.server.wsgi"
+WORKERS = {
+    "express": "ticketing.server.express_worker.ExpressWorker",
+    "gevent": "ticketing.server.worker.ProblemWorker",
+}
 
 try:
     settings = load()
@@ -32,7 +36,8 @@ if "libuv" in gevent_config.loop.__module__:
 _host = f"[{settings.host}]" if ":" in settings.host else settings.host
 bind = f"{_host}:{settings.port}"
 workers = settings.web_workers
-worker_class = "ticketing.server.worker.ProblemWorker"
+worker_class = WORKERS[settings.web_server]
+http_parser = "python"  # the default takes another parser as soon as a package that brings one is installed
 worker_connections = settings.worker_connections
 backlog = settings.backlog
 keepalive = 75  # also how long a connection may be silent before its first request; the default of 2 s is too short

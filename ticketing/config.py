@@ -25,6 +25,14 @@ Count = Annotated[int, Field(ge=1)]
 NonNegative = Annotated[int, Field(ge=0)]
 Seconds = Annotated[float, Field(gt=0)]
 Secret = Annotated[str, Field(repr=False)]
+Sampler = Literal[
+    "always_on",
+    "always_off",
+    "traceidratio",
+    "parentbased_always_on",
+    "parentbased_always_off",
+    "parentbased_traceidratio",
+]
 
 
 class Settings(BaseSettings):
@@ -51,6 +59,7 @@ class Settings(BaseSettings):
     signing_key: Secret = ""
 
     web_workers: Count = 2
+    web_server: Literal["express", "gevent"] = "express"
     receipt_workers: Count = 2
     worker_connections: Count = 20_000
     backlog: Count = 4096
@@ -85,6 +94,10 @@ class Settings(BaseSettings):
     log_format: Literal["auto", "text", "json"] = "auto"
     metrics_dir: Path | None = None
 
+    otel_exporter_otlp_endpoint: str = ""  # these three by OpenTelemetry's own names
+    otel_traces_sampler: Sampler = "parentbased_traceidratio"
+    otel_traces_sampler_arg: Annotated[float, Field(ge=0, le=1)] = 1.0
+
     @field_validator("log_level", mode="before")
     @classmethod
     def _upper_case(cls, value: object) -> object:
@@ -103,6 +116,13 @@ class Settings(BaseSettings):
         for word in value.split(","):
             if word.strip() not in ("", "*"):
                 ip_network(word.strip())
+        return value
+
+    @field_validator("otel_exporter_otlp_endpoint")
+    @classmethod
+    def _http_address(cls, value: str) -> str:
+        if value and not value.startswith(("http://", "https://")):
+            raise ValueError("must start with http:// or https://")
         return value
 
     @field_validator("id_secret", "admin_token", "signing_key")

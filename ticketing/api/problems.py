@@ -10,6 +10,7 @@ from typing import Any
 
 import orjson
 from flask import Response
+from loguru import logger
 
 from ticketing.api.times import rfc3339
 from ticketing.errors import (
@@ -86,6 +87,12 @@ def of_status(status: int, headers: Mapping[str, str] | None = None) -> Problem:
     """The problem of a bare HTTP status; 500 for one that is not in the table."""
     kind, title, detail = BY_STATUS.get(status, BY_STATUS[500])
     return Problem(kind, status if status in BY_STATUS else 500, title, detail, {}, headers or {})
+
+
+def of_bug(error: Exception, method: str, route: object, request_id: str) -> Problem:
+    """The problem of a fault of ours; what failed is in the log, under the request's id, and nowhere else."""
+    logger.opt(exception=error).error("{} {} failed, request {request_id}", method, route, request_id=request_id)
+    return of_status(500)
 
 
 def other_site() -> Problem:
