@@ -14,6 +14,7 @@ from typing import Any
 from gevent import config as gevent_config
 from loguru import logger
 
+from ticketing.api.rate_limit import shared_table
 from ticketing.config import load
 from ticketing.errors import SettingsError
 from ticketing.telemetry import logs
@@ -47,6 +48,7 @@ control_socket_disable = True
 forwarded_allow_ips = settings.forwarded_allow_ips
 proc_name = f"ticketing:{settings.port}"
 default_proc_name = proc_name
+_clients = shared_table() if settings.rate_limit_per_s else None  # before the fork, so that all processes have it
 accesslog = None  # the app counts its requests, and sums up the sale
 errorlog = "-"
 loglevel = "warning"
@@ -74,7 +76,7 @@ def post_worker_init(_worker: Any) -> None:
     """In a worker, before its first request."""
     gc.set_threshold(100_000, 50, 1_000)  # a request leaves no cycles; collecting after each 700 objects costs a tenth
     if wsgi := sys.modules.get(WSGI):  # absent where it could not be imported: with --reload gunicorn shows why
-        wsgi.started()
+        wsgi.started(_clients)
 
 
 def worker_exit(_server: Any, _worker: Any) -> None:

@@ -56,6 +56,7 @@ def test_what_gunicorn_refuses_is_a_problem_and_changes_nothing(service: Service
     assert head.startswith(b"HTTP/1.1 %d " % status)
     assert b"Content-Type: application/problem+json" in head
     assert b"X-Request-ID: " in head
+    assert b"\r\nX-Frame-Options: DENY\r\n" in head
     assert json.loads(body)["type"] == f"/problems/{kind}"
     assert json.loads(body)["status"] == status
     assert service.events() == before
