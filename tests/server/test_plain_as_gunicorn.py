@@ -35,6 +35,10 @@ VALUES = [
     "\xa0", "\xad", "\x85", "a\tb", " a ", "\ta", "a:b", "a\rb", "a\nb", "a\0", "\x7f", "a\r\n b", "65536",
     "65537", "9" * 30,
 ]  # fmt: skip
+LIKELY = [
+    "Host: x", "Content-Length: 5", "Transfer-Encoding: chunked", "Expect: 100-continue", "Connection: close", "X-A: 1",
+    "X-Forwarded-Proto: https", "X-Forwarded-Ssl: on", "X-Forwarded-Ssl: off", "X-Forwarded-For: 1.1.1.1",
+]  # fmt: skip
 COLONS = [":", ": ", ": ", ": ", ": ", " : ", ":\t", ""]
 ENDS = ["\r\n", "\r\n", "\r\n", "\r\n", "\r\n", "\n", "\r", "\r\n\r\n"]
 ODD_BYTES = [b"\r", b"\n", b"\0", b" ", b"\t", b":", b"\xff", b"\r\n", b"#", b"_", b"a", b""]
@@ -42,7 +46,8 @@ ODD_BYTES = [b"\r", b"\n", b"\0", b" ", b"\t", b":", b"\xff", b"\r\n", b"#", b"_
 likely_lines = st.sampled_from([("GET", "/a?b", "HTTP/1.1"), ("POST", "/caf%C3%A9", "HTTP/1.1")])
 any_lines = st.tuples(st.sampled_from(METHODS), st.sampled_from(TARGETS), st.sampled_from(VERSIONS))
 lines = st.one_of(likely_lines, any_lines).map(" ".join)
-fields = st.tuples(*map(st.sampled_from, (NAMES, COLONS, VALUES, ENDS))).map("".join)
+any_fields = st.tuples(*map(st.sampled_from, (NAMES, COLONS, VALUES, ENDS))).map("".join)
+fields = st.one_of(st.sampled_from(LIKELY).map("{}\r\n".format), any_fields)
 edits = st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 2), st.sampled_from(ODD_BYTES)), max_size=2)
 
 
