@@ -8,7 +8,7 @@ FROM ${PYTHON_IMAGE} AS packages
 COPY requirements.txt .
 RUN --mount=type=cache,target=/root/.cache/pip \
     pip install --disable-pip-version-check --root-user-action=ignore --no-warn-script-location --quiet \
-        --prefix=/packages -r requirements.txt
+        --require-hashes --prefix=/packages -r requirements.txt
 COPY ticketing /app/ticketing
 COPY workers /app/workers
 COPY seeds /app/seeds

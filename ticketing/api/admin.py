@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 
 import orjson
 import rq_dashboard
-from flask import Blueprint, Flask, Response, request
+from flask import Blueprint, Flask, Response, g, request
+from loguru import logger
 from rq_dashboard import web as dashboard
 from werkzeug.exceptions import NotFound, UnsupportedMediaType
 
@@ -23,16 +24,26 @@ from ticketing.model import EVENT_ID
 from ticketing.operations import Operations
 from ticketing.store.connection import as_store_errors
 from ticketing.store.queue import SERIALIZER, NoSuchJob
+from ticketing.telemetry.logs import Throttle
 
 T = TypeVar("T")
 
 RQ_PATH = "/admin/rq"
+SHOWN_OF_A_HEADER = 100
 ADD_MAX = 1_000_000
 ISSUED_MAX = 1_000_000_000
+# Its pages have their scripts within, and templates that are compiled where they are shown.
+DASHBOARD_POLICY = (
+    "default-src 'none'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data:; font-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'"
+)
 SAFE_METHODS = frozenset({"GET", "HEAD"})
 SAME_SITE = frozenset({"same-origin", "none"})
 REGISTRIES = frozenset({"queued", "failed", "deferred", "started", "finished", "scheduled", "canceled"})
 PURCHASE_ID = re.compile(rb"(?<![A-Za-z0-9_-])([A-Za-z0-9][A-Za-z0-9_-]{0,63})\.[A-Za-z0-9_-]{28}(?![A-Za-z0-9_-])")
+
+_strangers = Throttle()
 
 
 def blueprint(operations: Operations, token: str) -> Blueprint:
@@ -47,7 +58,7 @@ def blueprint(operations: Operations, token: str) -> Blueprint:
     @routes.post("/cleanup-tickets")
     def cleanup() -> Response:
         older_than_s = _whole_number(_body({"older_than_s"}), "older_than_s", 0, 10**10)
-        return _json(operations.cleanup(older_than_s))
+        return _json(operations.cleanup(older_than_s, by=_caller()))
 
     @routes.get("/audit")
     def audit() -> Response:
@@ -55,22 +66,22 @@ def blueprint(operations: Operations, token: str) -> Blueprint:
 
     @routes.post("/receipts/retry")
     def retry() -> Response:
-        return _json({"retried": _or_unavailable(operations.retry_failed_receipts)})
+        return _json({"retried": _or_unavailable(lambda: operations.retry_failed_receipts(by=_caller()))})
 
     @routes.post("/events/<text:event_id>/pause")
     def pause(event_id: str) -> Response:
-        return _json(_or_unavailable(lambda: operations.set_paused(_known_form(event_id), paused=True)))
+        return _json(_or_unavailable(lambda: operations.set_paused(_known_form(event_id), paused=True, by=_caller())))
 
     @routes.post("/events/<text:event_id>/resume")
     def resume(event_id: str) -> Response:
-        return _json(_or_unavailable(lambda: operations.set_paused(_known_form(event_id), paused=False)))
+        return _json(_or_unavailable(lambda: operations.set_paused(_known_form(event_id), paused=False, by=_caller())))
 
     @routes.post("/events/<text:event_id>/tickets")
     def add(event_id: str) -> Response:
         members = _body({"add", "issued"})
         more = _whole_number(members, "add", 1, ADD_MAX)
         before = _whole_number(members, "issued", 0, ISSUED_MAX) if "issued" in members else None
-        return _json(_or_unavailable(lambda: operations.add_tickets(_known_form(event_id), more, before)))
+        return _json(_or_unavailable(lambda: operations.add_tickets(_known_form(event_id), more, before, by=_caller())))
 
     return routes
 
@@ -81,10 +92,20 @@ def refuse_strangers(token: str) -> Response | None:
     if given is None:
         return problems.respond(problems.of_status(401, {"WWW-Authenticate": 'Basic realm="ticketing", Bearer'}))
     if not hmac.compare_digest(given.encode(), token.encode()):
+        if _strangers.admits():
+            logger.warning("{} {} was refused: another admin token, {}", request.method, request.url_rule, _caller())
         return problems.respond(problems.of_status(403))
     if request.method not in SAFE_METHODS and _from_other_site():
         return problems.respond(problems.other_site())
     return None
+
+
+def _caller() -> str:
+    """Who asks, for the log: the other end of the connection, what a proxy says of it, and the request's id."""
+    peer, told = request.remote_addr, request.headers.get("X-Forwarded-For", "")
+    # Printable, and short: what a stranger sends stands in a line of ours.
+    told = "".join(filter(str.isprintable, told[-SHOWN_OF_A_HEADER:]))
+    return f"{peer}{f' for {told}' if told else ''}, request {g.request_id}"
 
 
 def _given_token() -> str | None:
@@ -108,7 +129,7 @@ def add_dashboard(app: Flask, queue_client: Any, token: str) -> None:
     """rq-dashboard at /admin/rq, on our own client: its own would have no timeout, and connect at each request."""
     board = dashboard.blueprint
     board.before_request_funcs = {None: [lambda: _guard_dashboard(token)]}
-    board.after_request_funcs = {None: [_without_purchase_ids]}
+    board.after_request_funcs = {None: [_without_purchase_ids, _kept_close]}
     dashboard.config.serializer = SERIALIZER
     # The original shows a job's arguments, which are purchase ids: their buyers' secrets.
     dashboard.serialize_current_job = _current_job
@@ -159,6 +180,15 @@ def _without_purchase_ids(response: Response) -> Response:
     """A failed job's traceback may name a purchase; what is shown of it fetches no receipt."""
     if response.mimetype == "application/json":
         response.set_data(PURCHASE_ID.sub(rb"\1.(hidden)", response.get_data()))
+    return response
+
+
+def _kept_close(response: Response) -> Response:
+    """No cache keeps a page or its data, and a page talks to this service alone."""
+    if response.mimetype == "text/html":
+        response.headers["Content-Security-Policy"] = DASHBOARD_POLICY
+    if request.endpoint != f"{dashboard.blueprint.name}.static":
+        response.headers["Cache-Control"] = "no-store"
     return response
 
 

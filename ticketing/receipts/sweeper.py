@@ -52,6 +52,7 @@ class Sweeper:
         while not self._ended.is_set():
             try:
                 swept = self.sweep()
+                self._queue.say_swept()
                 self._say_up()
                 if swept:
                     logger.info("{} overdue receipts enqueued again", swept)

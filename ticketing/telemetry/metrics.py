@@ -9,10 +9,18 @@ compares it with a running service.
 import math
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+    generate_latest,
+    values,
+)
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
@@ -23,8 +31,13 @@ from ticketing.telemetry.processes import Processes, lives
 
 disable_created_metrics()  # a second series for each first, which nobody reads
 
-LIVE_GAUGES = re.compile(r"gauge_live[a-z]*_(?P<pid>\d+)\.db")
 MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"
+if MULTIPROCESS in os.environ:
+    # This module is imported after the fork. prometheus_client would ask for the process id at each count.
+    _pid = os.getpid()
+    values.ValueClass = values.MultiProcessValue(lambda: _pid)
+
+LIVE_GAUGES = re.compile(r"gauge_live[a-z]*_(?P<pid>\d+)\.db")
 PURCHASE_OUTCOMES = (
     "sold",
     "replayed",
@@ -35,6 +48,7 @@ PURCHASE_OUTCOMES = (
     "not_on_sale",
     "key_reused",
     "invalid",
+    "rate_limited",
     "unavailable",
 )
 LATENCY_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -232,16 +246,21 @@ def _is_of_the_dead(file: Path) -> bool:
 class Exposition:
     """Puts together what a scrape answers."""
 
-    def __init__(self, own: CollectorRegistry, folders: Iterable[Path] = ()) -> None:
+    def __init__(
+        self, own: CollectorRegistry, folders: Iterable[Path] = (), hand_over: Callable[[], None] = lambda: None
+    ) -> None:
         """`folders` are the multiprocess folders of the parts; without any, this process speaks alone.
 
-        What lies directly in a folder and in its direct subfolders (one a receipt worker) is summed.
+        What lies directly in a folder and in its direct subfolders (one a receipt worker) is summed. `hand_over` is
+        called first: this process counts what it has not counted yet.
         """
         self._own = own
+        self._hand_over = hand_over
         self._folders = list(folders)
 
     def registry(self) -> CollectorRegistry:
         """The counters and histograms of all processes, as they are now."""
+        self._hand_over()
         if MULTIPROCESS not in os.environ:
             return self._own
         summed = CollectorRegistry()
