@@ -92,6 +92,22 @@ def test_a_body_that_drips_is_cut_off(service: Service) -> None:
     assert b"/problems/malformed-request" in answer
 
 
+def test_a_body_that_goes_on_dripping_is_cut_off_too(service: Service) -> None:
+    """Each byte comes soon enough; all of them would take an hour."""
+    with socket.create_connection((HOST, service.port), timeout=30) as connection:
+        connection.sendall(b"POST /buy/rock HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n")
+        connection.sendall(b"Content-Length: 10000\r\n\r\n{")
+        connection.settimeout(0.25)
+        answer = b""
+        for _ in range(160):
+            try:
+                answer = connection.recv(65536)
+                break
+            except TimeoutError:
+                connection.sendall(b" ")
+    assert answer.startswith(b"HTTP/1.1 400 ")
+
+
 @pytest.mark.parametrize("web_server", WEB_SERVERS)
 def test_a_stop_is_not_held_up_by_idle_connections(tmp_path: Path, web_server: str) -> None:
     own = Service(tmp_path, WEB_SERVER=web_server)

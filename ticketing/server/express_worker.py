@@ -25,7 +25,7 @@ from ticketing.server.connection import SWEEP_S, Connection, Deadlines, Replayed
 from ticketing.server.plain import Environ, Reader, Schemes, schemes_of
 from ticketing.server.worker import GRACE_S, ProblemWorker
 
-REST_S = 2.0  # for the rest of a body; a slower one is gunicorn's handler's
+REST_S = 2.0  # for the whole rest of a body, however it drips; a slower one is gunicorn's handler's
 SHARE = 8  # new connections taken at once: one for each so many that are open, and one
 GONE = {errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN}
 
@@ -102,8 +102,10 @@ class ExpressWorker(ProblemWorker):
             if read is None:
                 return data
             environ, begins, ends, closes = read
+            until_s = self._deadlines.now_s + REST_S
             while len(data) < ends:
-                more = connection.receive(REST_S)
+                left_s = until_s - self._deadlines.now_s
+                more = connection.receive(left_s) if left_s > 0 else None
                 if not more:
                     return data
                 data += more
