@@ -272,7 +272,7 @@ class Generator:
         text = ask.wanted.get(status)
         if text is None or text.encode() not in answer:
             tally.wrong += 1
-            tally.example = tally.example or answer.decode("latin-1")[:600]
+            tally.example = tally.example or _short(answer)
 
     def _end(self, tally: Tally, missing: int, starts_s: float, began_cpu_s: float) -> None:
         tally.seconds = time.monotonic() - starts_s
@@ -287,6 +287,11 @@ def _tickets(answer: bytes) -> list[str]:
     if not answer.startswith(b"HTTP/1.1 201"):
         return []
     return list(json.loads(answer.partition(b"\r\n\r\n")[2])["tickets"])
+
+
+def _short(answer: bytes) -> str:
+    head, _, body = answer.decode("latin-1").partition("\r\n\r\n")
+    return f"{head.partition(chr(13))[0]} {' '.join(body.split())[:300]}"
 
 
 def _sleep_until(moment_s: float) -> None:
