@@ -17,6 +17,7 @@ from tests.bench.figures import Missing, NotMeasured, median
 from tests.bench.generator import Ask
 from tests.bench.machine import cpu_us
 from tests.bench.targets import Found
+from ticketing.errors import StoreError
 
 BODY = '{"quantity": 1}'
 SOLD = {"201": '"status":"sold"'}
@@ -121,7 +122,7 @@ class Sitting:
                 run = contest()
             except Missing:
                 raise
-            except NotMeasured as why:
+            except (NotMeasured, StoreError, AssertionError) as why:
                 run = Run(name, refused=str(why))
             self.runs.append({"series": series, "turn": turn, "contest": name, **_shown(run)})
             self.say(_line(series, turn, name, run, time.monotonic() - began_s))
