@@ -82,6 +82,7 @@ def test_missed_targets_are_named(tmp_path: Path) -> None:
         "plan": {"rounds": 3, "seconds": 8.0, "quick": False},
         "others_share": 0.5,
         "notes": [],
+        "runs": [{"series": "64", "contest": "ours", "notes": ["wrk was the bottleneck (95% of a core)"]}],
     }
     text = report.markdown(told, found)
     assert (
@@ -89,6 +90,7 @@ def test_missed_targets_are_named(tmp_path: Path) -> None:
     )
     assert "Missed: 1a (" in text
     assert "not quiet" in text
+    assert "bottleneck, which touches times and not CPU, in: 64, ours (1 runs)." in text
     report.write_json(tmp_path / "new" / "out.json", told, found)
     assert len(json.loads((tmp_path / "new" / "out.json").read_text())["targets"]) == len(TARGETS)
 
