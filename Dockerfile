@@ -8,7 +8,7 @@ FROM ${PYTHON_IMAGE} AS packages
 COPY requirements.txt .
 RUN --mount=type=cache,target=/root/.cache/pip \
     pip install --disable-pip-version-check --root-user-action=ignore --no-warn-script-location --quiet \
-        --prefix=/packages -r requirements.txt
+        --require-hashes --prefix=/packages -r requirements.txt
 COPY ticketing /app/ticketing
 COPY workers /app/workers
 COPY seeds /app/seeds
@@ -24,7 +24,7 @@ COPY --from=packages /packages /usr/local
 COPY --from=packages /app /app
 
 WORKDIR /app
-ENV HOST=0.0.0.0 DATA_DIR=/data METRICS_DIR=/metrics LOG_FORMAT=json PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+ENV HOST=0.0.0.0 DATA_DIR=/data METRICS_DIR=/metrics METRICS_HOST=0.0.0.0 METRICS_PORT=3060 LOG_FORMAT=json PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 USER 10001:10001
 EXPOSE 3049
 # It asks whether the process lives. Whether it can sell is /health/ready: an outage is no reason to restart anything.

@@ -1,7 +1,8 @@
 # `make` alone lists what there is. Everything runs in .venv, which is made at the first need. Works with GNU make 3.81.
 
 PY := .venv/bin/python
-COMPILE := uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-emit-find-links --no-header --no-annotate
+COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
+	--no-header --no-annotate
 
 # The first Python that is new enough; asked only by targets that need it.
 FIND_PYTHON = for python in python3.13 python3.12 python3.11 python3; do \
@@ -9,7 +10,7 @@ FIND_PYTHON = for python in python3.13 python3.12 python3.11 python3; do \
 	done; \
 	if [ -z "$$python" ]; then echo "Python 3.11 or later is needed, and none was found on the PATH."; exit 1; fi
 
-.PHONY: help run dev seeds audit load bench chaos test test-docker lint format lock clean install install-dev
+.PHONY: help run dev seeds audit load chaos bench test test-docker lint format lock audit-deps clean install install-dev
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,10 +52,13 @@ format: install-dev ## put the code into its form
 	@$(PY) -m ruff check --fix-only
 	@$(PY) -m ruff format
 
-lock: ## pin what requirements.in and requirements-dev.in ask for (needs uv)
+lock: ## pin what requirements.in and requirements-dev.in ask for, with hashes (needs uv)
 	@command -v uv >/dev/null || { echo "uv is needed: pip install uv"; exit 1; }
 	$(COMPILE) requirements.in -o requirements.txt
 	$(COMPILE) -c requirements.txt requirements-dev.in -o requirements-dev.txt
+
+audit-deps: ## ask whether a vulnerability is known of what is pinned (needs uv); exits 2 where nobody can be asked
+	@python3 .ci/audit_deps.py requirements-dev.txt
 
 clean: ## remove .venv and every cache; var/, which holds what was sold, stays
 	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -14,12 +14,17 @@ from typing import Any
 from gevent import config as gevent_config
 from loguru import logger
 
+from ticketing.api.rate_limit import shared_table
 from ticketing.config import load
 from ticketing.errors import SettingsError
 from ticketing.telemetry import logs
 
 FILES_BESIDE_CONNECTIONS = 256
 WSGI = "ticketing.server.wsgi"
+WORKERS = {
+    "express": "ticketing.server.express_worker.ExpressWorker",
+    "gevent": "ticketing.server.worker.ProblemWorker",
+}
 
 try:
     settings = load()
@@ -31,7 +36,8 @@ if "libuv" in gevent_config.loop.__module__:
 _host = f"[{settings.host}]" if ":" in settings.host else settings.host
 bind = f"{_host}:{settings.port}"
 workers = settings.web_workers
-worker_class = "ticketing.server.worker.ProblemWorker"
+worker_class = WORKERS[settings.web_server]
+http_parser = "python"  # the default takes another parser as soon as a package that brings one is installed
 worker_connections = settings.worker_connections
 backlog = settings.backlog
 keepalive = 75  # also how long a connection may be silent before its first request; the default of 2 s is too short
@@ -42,6 +48,7 @@ control_socket_disable = True
 forwarded_allow_ips = settings.forwarded_allow_ips
 proc_name = f"ticketing:{settings.port}"
 default_proc_name = proc_name
+_clients = shared_table() if settings.rate_limit_per_s else None  # before the fork, so that all processes have it
 accesslog = None  # the app counts its requests, and sums up the sale
 errorlog = "-"
 loglevel = "warning"
@@ -69,7 +76,7 @@ def post_worker_init(_worker: Any) -> None:
     """In a worker, before its first request."""
     gc.set_threshold(100_000, 50, 1_000)  # a request leaves no cycles; collecting after each 700 objects costs a tenth
     if wsgi := sys.modules.get(WSGI):  # absent where it could not be imported: with --reload gunicorn shows why
-        wsgi.started()
+        wsgi.started(_clients)
 
 
 def worker_exit(_server: Any, _worker: Any) -> None:

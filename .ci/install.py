@@ -1,7 +1,7 @@
 """Makes .venv and installs a file of requirements into it, once: `python3 .ci/install.py requirements.txt`.
 
-What must stay true: it does nothing where all is installed; two at once don't meet; a failure shows what pip said. Runs
-on the system's own Python, so it needs the standard library only.
+What must stay true: it does nothing where all is installed; two at once don't meet; a failure shows what pip said; no
+file is installed whose hash was not pinned. Runs on the system's own Python, so it needs the standard library only.
 """
 
 import fcntl
@@ -41,8 +41,8 @@ def main(name: str) -> int:
 
 
 def _pins(text: str) -> dict[str, str]:
-    """Package and version of each line, markers left out."""
-    lines = (line.partition(";")[0].strip().partition("==") for line in text.splitlines())
+    """Package and version of each line; markers are left out, and so are the lines of hashes."""
+    lines = (line.rstrip(" \\").partition(";")[0].strip().partition("==") for line in text.splitlines())
     return {package: version for package, _, version in lines if version}
 
 
@@ -65,7 +65,7 @@ def _make_venv() -> str:
 
 
 def _install(name: str) -> str:
-    return _said([str(PYTHON), "-m", "pip", "install", *QUIET, "-r", str(ROOT / name)])
+    return _said([str(PYTHON), "-m", "pip", "install", "--require-hashes", *QUIET, "-r", str(ROOT / name)])
 
 
 def _said(command: list[str]) -> str:

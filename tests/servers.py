@@ -152,7 +152,8 @@ def environment(data_dir: Path, **settings: object) -> dict[str, str]:
     Start it with a working directory that holds no .env (`data_dir` is good): PYTHONPATH finds the code.
     """
     kept = {name: value for name, value in os.environ.items() if name in {"PATH", "HOME", "LANG", "TMPDIR"}}
-    own = {"DATA_DIR": data_dir, "PYTHONPATH": ROOT, "PYTHONUNBUFFERED": "1", "ID_SECRET": ID_SECRET, **settings}
+    own = {"DATA_DIR": data_dir, "PYTHONPATH": ROOT, "PYTHONUNBUFFERED": "1", "ID_SECRET": ID_SECRET}
+    own |= {"METRICS_PORT": 0, **settings}  # those who run at once would share a port
     return kept | {name: str(value) for name, value in own.items()}
 
 

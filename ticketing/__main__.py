@@ -15,6 +15,7 @@ from rich.table import Table
 from ticketing import config
 from ticketing.errors import TicketingError
 
+ADD_MAX = 1_000_000  # more is a slip of the hand, and fills the store's memory
 AUDIT_TIMEOUT_S = 30.0  # a step of the audit may wait for a busy store
 
 
@@ -43,9 +44,30 @@ def _parser() -> argparse.ArgumentParser:
     verify.add_argument("source", help="the code's text, or the path of a PDF")
     verify.add_argument("--key", action="append", help="a public key; by default the one of this DATA_DIR")
     verify.set_defaults(command=_verify)
+    doctor = commands.add_parser("doctor", help="check machine, settings and store before the doors open; 1 on a fail")
+    doctor.add_argument("--json", action="store_true", help="for machines")
+    doctor.add_argument("--grafana", metavar="URL", help="where Grafana is; by default port 3000 of this machine")
+    doctor.set_defaults(command=_doctor)
+    _add_events(commands.add_parser("event", help="pause and resume an event's sale, add tickets"))
+    receipts = commands.add_parser("receipts", help="have receipts made that failed").add_subparsers(required=True)
+    receipts.add_parser("retry", help="failed receipts are due again").set_defaults(command=_retry)
     _add_outage(commands.add_parser("outage", help="look at what an outage has left, settle it, decide about it"))
     commands.add_parser("public-key", help="print the key that a gate needs").set_defaults(command=_public_key)
     return parser
+
+
+def _add_events(event: argparse.ArgumentParser) -> None:
+    verbs = event.add_subparsers(required=True, metavar="VERB")
+    pause = verbs.add_parser("pause", help="end the sale, until it is resumed")
+    pause.set_defaults(command=_pause)
+    resume = verbs.add_parser("resume", help="take up the sale")
+    resume.set_defaults(command=_resume)
+    add = verbs.add_parser("add", help="issue more tickets, or a wave that was held back")
+    add.set_defaults(command=_add)
+    for verb in (pause, resume, add):
+        verb.add_argument("event_id", metavar="EVENT_ID")
+    add.add_argument("tickets", type=int, choices=range(1, ADD_MAX + 1), metavar="TICKETS", help="how many")
+    add.add_argument("--issued", type=int, help="how many were issued before: makes it safe to repeat")
 
 
 def _add_outage(outage: argparse.ArgumentParser) -> None:
@@ -99,6 +121,12 @@ def _audit(options: argparse.Namespace) -> int:
     return 0 if report.ok else 1
 
 
+def _doctor(options: argparse.Namespace) -> int:
+    from ticketing.doctor import command
+
+    return command.run(config.load_as_it_is(), as_json=options.json, grafana=options.grafana)
+
+
 def _show(_: argparse.Namespace) -> int:
     from ticketing.outage import commands
 
@@ -115,6 +143,30 @@ def _settle(_: argparse.Namespace) -> int:
     logs.set_up("operator", settings.log_level, settings.log_format)
     files = ReceiptFiles(settings.receipts_dir)
     return commands.settle(settings, Identity(settings.id_secret).secret_fingerprint, files.delete_all)
+
+
+def _pause(options: argparse.Namespace) -> int:
+    from ticketing import commands
+
+    return commands.pause(config.load(), options.event_id)
+
+
+def _resume(options: argparse.Namespace) -> int:
+    from ticketing import commands
+
+    return commands.resume(config.load(), options.event_id)
+
+
+def _add(options: argparse.Namespace) -> int:
+    from ticketing import commands
+
+    return commands.add(config.load(), options.event_id, options.tickets, options.issued)
+
+
+def _retry(_: argparse.Namespace) -> int:
+    from ticketing import commands
+
+    return commands.retry(config.load())
 
 
 def _accept_event(options: argparse.Namespace) -> int:

@@ -1,9 +1,8 @@
 """Where the parts meet: `create_app` puts them together, and knows no rule of any of them."""
 
-import re
-import secrets
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from flask import Flask, Response, g, request
 from loguru import logger
@@ -11,7 +10,25 @@ from prometheus_client import CollectorRegistry
 from prometheus_flask_exporter import PrometheusMetrics
 from werkzeug.exceptions import HTTPException, NotFound
 
-from ticketing.api import admin, bodies, contract, events, health, metrics, paths, problems, purchases, receipts
+import ticketing.store  # noqa: F401 - first of all that imports redis-py, see there
+from ticketing.api import (
+    admin,
+    bodies,
+    contract,
+    events,
+    health,
+    live,
+    metrics,
+    pages,
+    paths,
+    problems,
+    purchases,
+    receipts,
+)
+from ticketing.api.answers import ON_EVERY_ANSWER, REQUEST_ID_HEADER, request_id_of
+from ticketing.api.express_lane import ExpressLane
+from ticketing.api.rate_limit import RateLimit, TrustedProxies
+from ticketing.api.sessions import Sessions
 from ticketing.config import Settings
 from ticketing.errors import TicketingError
 from ticketing.model import Outcome
@@ -40,10 +57,15 @@ from ticketing.store.opening import queue_client_of, store_of
 from ticketing.store.outbox import OutboxStore
 from ticketing.store.queue import QueueClient, ReceiptQueue
 from ticketing.store.sale import SaleStore, Versions, standing
+from ticketing.telemetry.answer_counts import AnswerCounts
+from ticketing.telemetry.faults import Faults
 from ticketing.telemetry.metrics import Exposition, SaleMetrics
+from ticketing.telemetry.pulse import Pulse
 from ticketing.telemetry.summary import Summary
 
-REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
+if TYPE_CHECKING:  # OpenTelemetry is imported only where traces are on
+    from ticketing.telemetry.web_traces import WebTraces
+
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
@@ -69,6 +91,7 @@ class Service:
         self.settings = settings
         self.registry = registry
         self.metrics = SaleMetrics(registry)
+        self.counts = AnswerCounts(self.metrics)
         self.breaker = Breaker(self._on_outage)
         self.probe = selling  # asks in an outage too: the keeper alone does, greeting and looking
         self.store = store = GuardedStore(store, lambda: self.breaker.is_open)
@@ -85,7 +108,7 @@ class Service:
         self.outbox = OutboxStore(store, tries=settings.receipt_tries, retry_base_ms=settings.receipt_retry_base_ms)
         self.catalogue = Catalogue(self.events)
         self.files = ReceiptFiles(settings.receipts_dir)
-        self.exposition = Exposition(registry, settings.metrics_dirs)
+        self.exposition = Exposition(registry, settings.metrics_dirs, self.counts.hand_over)
         self.dispatcher = Dispatcher(
             self.queue, collect_ms=settings.receipt_collect_ms, job_size=settings.receipt_job_size
         )
@@ -95,12 +118,12 @@ class Service:
             self.sales,
             batch_max=settings.batch_max,
             pace_ms=settings.batch_pace_ms,
-            on_batch=self._on_batch,
+            on_batch=lambda report: self._on_batch(report),  # noqa: PLW0108 - tracing wraps it later
             on_failure=self.keeper.failed,
         )
         sold_out = SoldOutMemory(settings.sold_out_memory_ms)
-        till = Till(self.desk, self.keeper, answered)
-        self.counter = Counter(self.identity, self.catalogue, till, self.keeper, sold_out)
+        self.till = Till(self.desk, self.keeper, answered)
+        self.counter = Counter(self.identity, self.catalogue, self.till, self.keeper, sold_out)
         self.receipts = ReceiptDesk(
             self.identity,
             self.files,
@@ -110,9 +133,14 @@ class Service:
             settings.receipt_due_ms,
         )
         self.operations = Operations(store, self.events, self.outbox, self.queue, self.files, self.exposition, offload)
-        self.purchases = purchases.Purchases(self.counter, self.receipts, self.metrics)
+        self.rate_limit = _rate_limit(settings)
+        self.purchases = purchases.Purchases(self.counter, self.receipts, self.counts, self.rate_limit)
         self.health = health.Health(self.catalogue, self.queue, lambda: durability.fsync_policy(store), self.keeper)
         self.summary = Summary(self.exposition, self.catalogue.states, settings.run_dir / "summary.lock")
+        self.pulse = Pulse(self.exposition, self.catalogue.states, lambda: self.catalogue.store_up)
+        self.live = live.Live(
+            self.pulse, self.catalogue, self.health, Faults(settings.faults_file), live.links(settings)
+        )
         self._troubled: set[str] = set()
 
     def start(self) -> None:
@@ -121,16 +149,27 @@ class Service:
         self.keeper.start()
         self.desk.start()
         self.dispatcher.start()
+        self.counts.start()
         self.summary.start()
+        self.pulse.start()
         self._warn_of_weak_store()
 
     def stop(self) -> None:
         """What was begun is finished, as far as the store answers."""
         self.summary.stop()
+        self.pulse.stop()
         self.desk.stop()
+        self.counts.stop()
         self.keeper.stop(GIVE_BACK_S)
         self.dispatcher.stop()
         logger.info("web process ends, with {} left to do", self.keeper.tally())
+
+    def trace(self, traces: "WebTraces") -> None:
+        """Each sale is traced from now on. Called before `start`, and only where traces are on."""
+        self.till.ask = traces.asking(self.till.ask)  # type: ignore[assignment, method-assign]
+        self.sales.purchase = traces.taking(self.sales.purchase)  # type: ignore[assignment, method-assign]
+        self._on_batch = traces.reporting(self._on_batch)  # type: ignore[assignment, method-assign]
+        self.queue.carried = traces.carried
 
     def _make_keeper(self, versions: Versions, answered: Answered, offload: Offload) -> Keeper:
         settings, fingerprint = self.settings, self.identity.secret_fingerprint
@@ -175,17 +214,24 @@ class Service:
         self.metrics.outage.set(self.breaker.is_open)
         self.metrics.reserve.set(tally.reserve_tickets)
         self.metrics.unsettled.set(tally.unsettled + tally.parked)
+        self.metrics.parked.set(tally.parked)
+        self.metrics.voids.set(tally.voids)
 
     def _on_batch(self, report: BatchReport) -> None:
         self.dispatcher.add(report.event_id, report.sold_ids)
         self.metrics.batch.observe(report.purchases)
+        self.metrics.batch_duration.observe(report.seconds)
         outcomes = ", ".join(f"{count} {outcome}" for outcome, count in report.outcomes.items())
         trouble = [outcome for outcome in TROUBLES if report.outcomes[outcome]]
         if not trouble:
             self._troubled.discard(report.event_id)
-            milliseconds = report.seconds * 1000
             logger.info(
-                "event {}: {} tickets, {} in {:.1f} ms", report.event_id, report.tickets, outcomes, milliseconds
+                "event {event_id}: {tickets} tickets, {} in {duration_ms} ms",
+                outcomes,
+                event_id=report.event_id,
+                tickets=report.tickets,
+                outcomes=dict(report.outcomes),
+                duration_ms=round(report.seconds * 1000, 1),
             )
         elif report.event_id not in self._troubled:  # a line when it begins, none a request
             self._troubled.add(report.event_id)
@@ -195,6 +241,13 @@ class Service:
 SELLING_CONNECTIONS = 4  # one batch at a time, and the keeper
 GIVE_BACK_S = 2.0  # of what the master waits for a worker that stops
 TROUBLES = (Outcome.SCRIPT_FAILED, Outcome.WENT_BACK, Outcome.HALTED)  # of the others the breaker tells
+
+
+def _rate_limit(settings: Settings) -> RateLimit | None:
+    if not settings.rate_limit_per_s:
+        return None
+    proxies = TrustedProxies(settings.forwarded_allow_ips)
+    return RateLimit(settings.rate_limit_per_s, settings.rate_limit_burst, proxies, settings.id_secret.encode())
 
 
 def create_app(
@@ -221,18 +274,28 @@ def create_app(
     _answer_errors(app)
     _name_requests(app)
     _add_routes(app, service)
+    app.wsgi_app = ExpressLane(service.purchases, app.wsgi_app)  # type: ignore[method-assign]  # Flask's documented way
     return app
 
 
 def _add_routes(app: Flask, service: Service) -> None:
+    files = pages.Pages()
     app.register_blueprint(purchases.blueprint(service.purchases))
     app.register_blueprint(receipts.blueprint(service.receipts))
     app.register_blueprint(events.blueprint(service.catalogue))
     app.register_blueprint(health.blueprint(service.health))
-    app.register_blueprint(metrics.blueprint(service.exposition, service.catalogue))
-    app.register_blueprint(admin.blueprint(service.operations, service.settings.admin_token))
-    admin.add_dashboard(app, service.queue.client, service.settings.admin_token)
+    app.register_blueprint(
+        metrics.blueprint(service.exposition, service.catalogue, lambda: service.keeper.halted_events)
+    )
+    token = service.settings.admin_token
+    sessions = Sessions(service.settings.id_secret, token)
+    app.register_blueprint(admin.blueprint(service.operations, token, sessions))
+    admin.add_dashboard(app, service.queue.client, token, sessions)
+    app.register_blueprint(
+        live.blueprint(service.live, files, token, sessions, TrustedProxies(service.settings.forwarded_allow_ips))
+    )
     app.register_blueprint(contract.blueprint())
+    app.register_blueprint(pages.blueprint(files, contract.index()))
     # /buy is left out: our own counters serve both of its routes. By rule, since a raw path would be a label's value.
     PrometheusMetrics(app, path=None, registry=service.registry, group_by="url_rule", excluded_paths=["^/buy/"])
 
@@ -246,8 +309,7 @@ def _answer_errors(app: Flask) -> None:
         return problems.respond(problems.of_status(error.code or 500, kept))
 
     def of_bug(error: Exception) -> Response:
-        logger.opt(exception=error).error("{} {} failed, request {}", request.method, request.url_rule, g.request_id)
-        return problems.respond(problems.of_status(500))
+        return problems.respond(problems.of_bug(error, request.method, request.url_rule, g.request_id))
 
     app.register_error_handler(TicketingError, of_ours)
     app.register_error_handler(HTTPException, of_http)
@@ -257,8 +319,7 @@ def _answer_errors(app: Flask) -> None:
 def _name_requests(app: Flask) -> None:
     @app.before_request
     def name() -> None:
-        given = request.headers.get("X-Request-ID", "")
-        g.request_id = given if REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+        g.request_id = request_id_of(request.headers.get(REQUEST_ID_HEADER, ""))
         if request.method not in METHODS:  # a label of the exporter, which must not grow with what strangers make up
             request.method = "OTHER"
         if request.environ["PATH_INFO"].startswith("//"):  # werkzeug takes it for one slash, as no other part does
@@ -266,6 +327,7 @@ def _name_requests(app: Flask) -> None:
 
     @app.after_request
     def tell(response: Response) -> Response:
-        response.headers["X-Request-ID"] = g.request_id
-        response.headers["X-Content-Type-Options"] = "nosniff"
+        response.headers[REQUEST_ID_HEADER] = g.request_id
+        for name, value in ON_EVERY_ANSWER.items():
+            response.headers.setdefault(name, value)
         return response

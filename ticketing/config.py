@@ -7,6 +7,7 @@ import base64
 import contextlib
 import os
 import secrets
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -24,6 +25,14 @@ Count = Annotated[int, Field(ge=1)]
 NonNegative = Annotated[int, Field(ge=0)]
 Seconds = Annotated[float, Field(gt=0)]
 Secret = Annotated[str, Field(repr=False)]
+Sampler = Literal[
+    "always_on",
+    "always_off",
+    "traceidratio",
+    "parentbased_always_on",
+    "parentbased_always_off",
+    "parentbased_traceidratio",
+]
 
 
 class Settings(BaseSettings):
@@ -50,11 +59,15 @@ class Settings(BaseSettings):
     signing_key: Secret = ""
 
     web_workers: Count = 2
+    web_server: Literal["express", "gevent"] = "express"
     receipt_workers: Count = 2
     worker_connections: Count = 20_000
     backlog: Count = 4096
     graceful_timeout_s: Count = 8
     forwarded_allow_ips: str = "127.0.0.1,::1"
+
+    rate_limit_per_s: Annotated[float, Field(ge=0)] = 0.0
+    rate_limit_burst: Count = 20
 
     batch_max: Annotated[int, Field(ge=1, le=1000)] = 1000
     batch_pace_ms: NonNegative = 2
@@ -80,6 +93,15 @@ class Settings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["auto", "text", "json"] = "auto"
     metrics_dir: Path | None = None
+    metrics_host: str = "127.0.0.1"
+    metrics_port: Annotated[int, Field(ge=0, le=65_000)] = 3060
+
+    otel_exporter_otlp_endpoint: str = ""  # these three by OpenTelemetry's own names
+    otel_traces_sampler: Sampler = "parentbased_traceidratio"
+    otel_traces_sampler_arg: Annotated[float, Field(ge=0, le=1)] = 1.0
+    prometheus_url: str = ""
+    grafana_url: str = ""
+    jaeger_url: str = ""
 
     @field_validator("log_level", mode="before")
     @classmethod
@@ -91,6 +113,21 @@ class Settings(BaseSettings):
     def _redis_address(cls, value: str) -> str:
         if value and not value.startswith(("redis://", "rediss://", "unix://")):
             raise ValueError("must start with redis://, rediss:// or unix://")
+        return value
+
+    @field_validator("forwarded_allow_ips")
+    @classmethod
+    def _addresses(cls, value: str) -> str:
+        for word in value.split(","):
+            if word.strip() not in ("", "*"):
+                ip_network(word.strip())
+        return value
+
+    @field_validator("otel_exporter_otlp_endpoint", "prometheus_url", "grafana_url", "jaeger_url")
+    @classmethod
+    def _web_address(cls, value: str) -> str:
+        if value and not value.startswith(("http://", "https://")):
+            raise ValueError("must start with http:// or https://")
         return value
 
     @field_validator("id_secret", "admin_token", "signing_key")
@@ -141,6 +178,11 @@ class Settings(BaseSettings):
         return folder / "web", folder / "workers"
 
     @property
+    def faults_file(self) -> Path:
+        """Where the processes of this host write down what went wrong last: beside counters that all of them share."""
+        return self.metrics_dirs[1] / "faults.jsonl"
+
+    @property
     def store_url_file(self) -> Path:
         """Holds the URL (with password) of the store that `make run` started."""
         return self.run_dir / "store.url"
@@ -169,13 +211,24 @@ def load(**overrides: Any) -> Settings:
     True afterwards: id_secret, admin_token and signing_key are set, the same in every process of this SECRETS_FOLDER.
     Raises SettingsError, which names every fault.
     """
+    settings = _read(**overrides)
+    made = {name: kept_secret(settings, name) for name in SECRETS}
+    return settings.model_copy(update=made)
+
+
+def load_as_it_is(**overrides: Any) -> Settings:
+    """The same, for who only looks: a secret that is neither set nor kept yet is empty."""
+    settings = _read(**overrides)
+    kept = [name for name in SECRETS if getattr(settings, name) or (settings.secrets_dir / name).exists()]
+    return settings.model_copy(update={name: kept_secret(settings, name) for name in kept})
+
+
+def _read(**overrides: Any) -> Settings:
     try:
-        settings = Settings(**overrides)
+        return Settings(**overrides)
     except ValidationError as error:
         lines = [f"  {_where(fault['loc'])}{fault['msg'].removeprefix('Value error, ')}" for fault in error.errors()]
         raise SettingsError("These settings are wrong:\n" + "\n".join(lines)) from None
-    made = {name: kept_secret(settings, name) for name in SECRETS}
-    return settings.model_copy(update=made)
 
 
 def present_signing_key() -> str:

@@ -1,5 +1,7 @@
 """The words of the sale as values: events, purchases, receipts. Pure: no clock, no network, no settings.
 
+What a purchase makes anew is a NamedTuple: a frozen dataclass costs three times as much to make.
+
 Times are whole milliseconds since 1970 UTC (`_ms`), money is a decimal string with its ISO 4217 currency.
 
 The life of a purchase id (rows are what the store holds for it, columns what is asked of it):
@@ -16,6 +18,7 @@ The life of a purchase id (rows are what the store holds for it, columns what is
 import re
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 EVENT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", re.ASCII)
 QUANTITY_MAX = 100  # no event may allow more tickets a purchase than this
@@ -116,8 +119,7 @@ class Buyer:
 NOBODY = Buyer()
 
 
-@dataclass(frozen=True, slots=True)
-class PurchaseRequest:
+class PurchaseRequest(NamedTuple):
     """What one request asks for, ready for the store: the purchase does not exist yet."""
 
     purchase_id: str
@@ -136,8 +138,7 @@ class PurchaseStatus(StrEnum):
     PROVISIONAL = "provisional"  # the store does not have it (yet), or can't be asked
 
 
-@dataclass(frozen=True, slots=True)
-class Purchase:
+class Purchase(NamedTuple):
     """The buyer's completed act as the store holds it, or as this host's journal does: then it has no tickets yet."""
 
     purchase_id: str
@@ -216,8 +217,7 @@ class Outcome(StrEnum):
     SCRIPT_FAILED = "script_failed"  # the store answers; this event's script failed within, nobody knows where
 
 
-@dataclass(frozen=True, slots=True)
-class PoolLevel:
+class PoolLevel(NamedTuple):
     """How an event stood after a batch."""
 
     epoch: int
@@ -228,8 +228,7 @@ class PoolLevel:
     opens_ms: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class SaleReply:
+class SaleReply(NamedTuple):
     """The store's reply to one purchase. `detail` is the record, the sale's state, or the tickets held."""
 
     outcome: Outcome

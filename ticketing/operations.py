@@ -1,7 +1,7 @@
 """What an operator does to a running sale, whoever asks for it: HTTP or the command line.
 
-What must stay true: each deed leaves a line in the log that says what was done; each is safe to repeat, adding tickets
-with the number that was issued before.
+What must stay true: each deed leaves one line in the log that says who did what, a warning: LOG_LEVEL=ERROR alone hides
+it; each is safe to repeat, adding tickets with the number that was issued before.
 """
 
 from collections.abc import Callable
@@ -28,6 +28,11 @@ Offload = Callable[[Callable[[], Any]], Any]
 def directly(work: Callable[[], Any]) -> Any:
     """Do it here and now: for processes without a gevent hub that must not be kept waiting."""
     return work()
+
+
+def _record(by: str, verb: str, done: str, event_id: str | None = None) -> None:
+    of_event = {} if event_id is None else {"event_id": event_id}
+    logger.bind(operator=by, verb=verb, **of_event).warning("operator, {}: {}", by, done)
 
 
 class Operations:
@@ -64,10 +69,10 @@ class Operations:
             "queue": self._queue_or_none(),
         }
 
-    def cleanup(self, older_than_s: int) -> dict[str, Any]:
+    def cleanup(self, older_than_s: int, *, by: str) -> dict[str, Any]:
         """Delete stored receipts that are older, some thousands at most; their purchases stay."""
         cleanup = self._offload(lambda: self._files.cleanup(older_than_s))
-        logger.info("operator: {} receipts older than {} s deleted", cleanup.deleted, older_than_s)
+        _record(by, "cleanup", f"{cleanup.deleted} receipts older than {older_than_s} s deleted")
         return asdict(cleanup)
 
     def audit(self) -> dict[str, Any]:
@@ -77,23 +82,24 @@ class Operations:
         events, violations = map(asdict, report.events), map(asdict, report.violations)
         return {"ok": report.ok, "events": list(events), "violations": list(violations)}
 
-    def retry_failed_receipts(self) -> int:
+    def retry_failed_receipts(self, *, by: str) -> int:
         """Receipts that were given up are due again; how many. Raises StoreError."""
         retried = 0
         for event_id in self._events.ids():
             while again := self._outbox.retry_failed(event_id, RETRY_AT_ONCE):
                 retried += again
-        logger.info("operator: {} failed receipts are due again", retried)
+        _record(by, "retry", f"{retried} failed receipts are due again")
         return retried
 
-    def set_paused(self, event_id: str, *, paused: bool) -> dict[str, Any]:
+    def set_paused(self, event_id: str, *, paused: bool, by: str) -> dict[str, Any]:
         """The sale of the event is paused, or goes on. Raises UnknownEvent, StoreError."""
         self._events.set_paused(event_id, self._state(event_id).seed, paused)
-        logger.info("operator: the sale of event {} is {}", event_id, "paused" if paused else "taken up")
+        verb, done = ("pause", "paused") if paused else ("resume", "taken up")
+        _record(by, verb, f"the sale of event {event_id} is {done}", event_id)
         now = self._state(event_id)
         return {"event_id": event_id, "state": now.state(now.as_of_ms)}
 
-    def add_tickets(self, event_id: str, more: int, issued_before: int | None = None) -> dict[str, Any]:
+    def add_tickets(self, event_id: str, more: int, issued_before: int | None = None, *, by: str) -> dict[str, Any]:
         """`more` tickets are issued beside those there are. Raises UnknownEvent, StoreError.
 
         With `issued_before` it is safe to repeat: the event then has `issued_before + more` tickets, or more already.
@@ -105,7 +111,7 @@ class Operations:
         else:
             issued = self._events.add_up_to(event_id, state.seed, state.issued, issued_before + more)
         added = more if issued_before is None else max(0, issued - state.issued)
-        logger.info("operator: {} tickets added to event {}, {} issued", added, event_id, issued)
+        _record(by, "add", f"{added} tickets added to event {event_id}, {issued} issued", event_id)
         return {"event_id": event_id, "added": added, "issued": issued}
 
     def _state(self, event_id: str) -> EventState:

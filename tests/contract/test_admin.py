@@ -9,7 +9,9 @@ import pytest
 from tests.contract.conftest import ADMIN, ADMIN_TOKEN, PDF, Api, StartApi, basic, contents, problem_of
 from tests.contract.test_purchases import away
 from tests.servers import wait_until
+from ticketing.api import admin
 from ticketing.store import keys
+from ticketing.telemetry.logs import LINES_A_SECOND, Throttle
 
 CALLS = [
     ("GET", "/admin/pdf-stats", None),
@@ -310,3 +312,42 @@ def test_tickets_that_are_added_with_the_number_before_are_added_once(api: Api) 
     first, again = (api.admin("POST", "/admin/events/1/tickets", json=body).get_json() for _ in range(2))
     assert first == {"event_id": "1", "added": 5, "issued": 15}
     assert again == {"event_id": "1", "added": 0, "issued": 15}
+
+
+def test_each_deed_leaves_one_line_that_says_who_did_what(api: Api, log: list[Any]) -> None:
+    api.open_event(tickets=10)
+    log.clear()
+    sent = {"X-Request-ID": "a-deed", "X-Forwarded-For": "203.0.113.7"}
+    for path, body, verb, done in (
+        ("/admin/events/1/pause", None, "pause", "the sale of event 1 is paused"),
+        ("/admin/events/1/resume", None, "resume", "the sale of event 1 is taken up"),
+        ("/admin/events/1/tickets", {"add": 5}, "add", "5 tickets added to event 1, 15 issued"),
+        ("/admin/receipts/retry", None, "retry", "0 failed receipts are due again"),
+        ("/admin/cleanup-tickets", {"older_than_s": 60}, "cleanup", "0 receipts older than 60 s deleted"),
+    ):
+        assert api.admin("POST", path, headers=sent, json=body).status_code == 200
+        (line,) = [record for record in log if record["level"].name == "WARNING"]
+        assert line["message"] == f"operator, 127.0.0.1 for 203.0.113.7, request a-deed: {done}"
+        assert line["extra"]["verb"] == verb
+        log.clear()
+
+
+def test_a_wrong_token_is_said_in_the_log_and_not_what_it_was(
+    api: Api, log: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(admin, "_strangers", Throttle())
+    for _ in range(50):
+        api.post("/admin/events/1/pause", headers={"Authorization": "Bearer not-the-token"})
+    lines = [record["message"] for record in log if "another admin token" in record["message"]]
+    assert LINES_A_SECOND <= len(lines) <= 50
+    assert lines[0].startswith("POST /admin/events/<text:event_id>/pause was refused")
+    assert not [record for record in log if "not-the-token" in record["message"]]
+
+
+def test_what_is_refused_leaves_no_line_of_a_deed(api: Api, log: list[Any]) -> None:
+    api.open_event()
+    log.clear()
+    for path, body in (("/admin/events/nope/pause", None), ("/admin/events/1/tickets", {"add": 0})):
+        assert api.admin("POST", path, json=body).status_code in {400, 404}
+    assert api.post("/admin/events/1/pause").status_code == 401
+    assert not [record for record in log if "operator" in record["message"]]

@@ -1,5 +1,6 @@
 """/admin/rq: rq-dashboard shows the jobs and the workers, and no buyer's secret."""
 
+import re
 import signal
 import sys
 from collections.abc import Iterator
@@ -71,6 +72,16 @@ def test_the_dashboard_shows_a_queued_job_by_its_description(api: Api) -> None:
     (job,) = json_of(api, "jobs/receipts/queued/8/asc/1.json")["jobs"]
     assert job["description"] == "3 receipts of event 1"
     assert json_of(api, f"job/{job['id']}.json")["status"] == "queued"
+
+
+def test_a_page_loads_nothing_that_its_policy_forbids(api: Api) -> None:
+    for path in PAGES:
+        answer = api.admin("GET", path)
+        policy = dict(part.strip().split(" ", 1) for part in answer.headers["Content-Security-Policy"].split(";"))
+        assert policy["default-src"] == "'none'"
+        targets = re.findall(r"<(?:script|link|img)[^>]+(?:src|href)=\"([^\"]+)\"", answer.text)
+        assert len(targets) >= 6
+        assert not [target for target in targets if not target.startswith("/")], "from elsewhere"
 
 
 @pytest.mark.usefixtures("broken_jobs")

@@ -58,7 +58,7 @@ def test_another_request_id_is_replaced_by_one_made_here(api: Api) -> None:
 
 
 def _filled(path: str) -> str:
-    return path.replace("{event_id}", "1").replace("{purchase_id}", "1.x")
+    return path.replace("{event_id}", "1").replace("{purchase_id}", "1.x").replace("{name}", "shop.js")
 
 
 KNOWN: dict[str, set[str]] = {}  # methods by path
@@ -92,6 +92,42 @@ def test_any_other_path_is_not_found(api: Api, subtests: pytest.Subtests) -> Non
                 else:
                     assert problem_of(answer) == (404, "not-found")
                 assert answer.headers["X-Content-Type-Options"] == "nosniff"
+
+
+def test_every_answer_tells_browsers_to_do_no_harm(api: Api, subtests: pytest.Subtests) -> None:
+    api.open_event()
+    bought = f"/tickets/{api.bought()['purchase_id']}"
+    others = [
+        "/nope",
+        "/static/contract.css",
+        "/static/nope",
+        "/admin/rq/0/view/jobs",
+        "/admin/rq/nope",
+        "/events/nope",
+    ]
+    for path in [*KNOWN, *others, bought]:
+        for method, headers in (("GET", ADMIN), ("GET", {}), ("POST", ADMIN), ("PUT", {})):
+            with subtests.test(method=method, path=path):
+                answer = api.call(method, path, headers=headers)
+                assert answer.headers["X-Content-Type-Options"] == "nosniff"
+                assert answer.headers["Referrer-Policy"] == "no-referrer"
+                assert answer.headers["X-Frame-Options"] == "DENY"
+                assert answer.headers.getlist("Content-Security-Policy")[0].endswith("frame-ancestors 'none'")
+                if answer.mimetype == "text/html":
+                    assert answer.headers["Content-Security-Policy"].startswith("default-src 'none'")
+                answer.close()
+
+
+def test_no_cache_keeps_what_is_secret(api: Api, subtests: pytest.Subtests) -> None:
+    api.open_event()
+    purchase_id = api.bought()["purchase_id"]
+    api.render(purchase_id)
+    for path in [path for path in KNOWN if path.startswith("/admin")] + [f"/tickets/{purchase_id}", "/metrics"]:
+        with subtests.test(path):
+            kept = api.get(path, headers=ADMIN).headers["Cache-Control"]
+            assert kept == ("private, no-cache" if path.startswith("/tickets") else "no-store")
+    for path in ("/admin/rq/0/data/queues.json", "/admin/rq/0/view/workers"):
+        assert api.get(path, headers=ADMIN).headers["Cache-Control"] == "no-store"
 
 
 def test_head_answers_as_get_does_without_a_body(api: Api, subtests: pytest.Subtests) -> None:

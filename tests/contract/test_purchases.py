@@ -11,6 +11,7 @@ from tests.servers import wait_until
 from ticketing.errors import OutcomeUnknown
 from ticketing.store import keys
 from ticketing.store.connection import Store
+from ticketing.telemetry.logs import LINES_A_SECOND, short
 
 HOUR_MS = 3_600_000
 
@@ -485,6 +486,51 @@ def test_a_purchase_of_unknown_outcome_with_a_key_is_told_by_asking_again(
     assert again.status_code == 200
     assert again.get_json()["tickets"] == ["E1-000002"]
     assert api.state().sold == 2
+
+
+def test_each_purchase_is_a_line_for_who_looks_closely(api: Api, log: list[Any]) -> None:
+    api.open_event(tickets=1)
+    log.clear()
+    sent = {"X-Request-ID": "of-a-buyer"}
+    purchase_id = api.post("/buy/1", headers=sent).get_json()["purchase_id"]
+    for path, body in (("/buy/1", None), ("/buy/nope%2Fx", None), ("/buy/1", {"ada@example.org": 1})):
+        api.post(path, headers=sent, json=body)
+    lines = [record for record in log if "outcome" in record["extra"]]
+    assert [(line["extra"]["event_id"], line["extra"]["outcome"]) for line in lines] == [
+        ("1", "sold"),
+        ("1", "sold_out"),
+        ("?", "invalid"),
+        ("1", "invalid"),
+    ]
+    assert {line["level"].name for line in lines} == {"DEBUG"}
+    assert {line["extra"]["request_id"] for line in lines} == {"of-a-buyer"}
+    assert short(purchase_id) in lines[0]["message"]
+    assert not [line for line in log if purchase_id in str(line) or "ada" in str(line)]
+
+
+def test_a_batch_is_a_line_with_what_became_of_it(api: Api, log: list[Any]) -> None:
+    api.open_event(tickets=10)
+    log.clear()
+    api.bought(body={"quantity": 3})
+    (line,) = [record for record in log if "outcomes" in record["extra"]]
+    assert line["level"].name == "INFO"
+    assert line["message"].startswith("event 1: 3 tickets, 1 sold in ")
+    assert (line["extra"]["tickets"], line["extra"]["outcomes"]) == (3, {"sold": 1})
+
+
+def test_a_refusal_that_is_a_fault_of_ours_is_a_warning_and_a_thousand_are_a_few(
+    api: Api, store: Store, monkeypatch: pytest.MonkeyPatch, log: list[Any]
+) -> None:
+    api.open_event()
+    with monkeypatch.context() as patch:
+        away(store, patch)
+        for _ in range(200):
+            assert api.buy().status_code == 503
+    lines = [record for record in log if record["extra"].get("outcome") == "unavailable"]
+    loud = [record["message"] for record in lines if record["level"].name == "WARNING"]
+    assert len(lines) == 200
+    assert LINES_A_SECOND <= len(loud) < 200
+    assert loud[0].startswith("event 1: unavailable - in ")
 
 
 def test_a_store_that_refuses_is_503_and_sells_nothing(api: Api, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,7 @@ OUTCOMES = {
     "not_on_sale": 0,
     "key_reused": 0,
     "invalid": 0,
+    "rate_limited": 0,
     "unavailable": 0,
 }
 

@@ -14,8 +14,9 @@ POOLS = {"rock": 1_500, "jazz": 700, "folk": 300}
 
 
 @pytest.mark.timeout(300)
-def test_five_thousand_buyers_get_exactly_the_tickets_there_are(tmp_path: Path) -> None:
-    service = Service(tmp_path)
+@pytest.mark.parametrize("web_server", ["express", "gevent"])
+def test_five_thousand_buyers_get_exactly_the_tickets_there_are(tmp_path: Path, web_server: str) -> None:
+    service = Service(tmp_path, WEB_SERVER=web_server)
     service.start()
     try:
         service.seed(POOLS)

@@ -1,4 +1,4 @@
-"""What gunicorn refuses before the app sees it, over raw sockets: a problem too, and the sale goes on."""
+"""What gunicorn refuses before the app sees it, over raw sockets, by both workers: a problem too; the sale goes on."""
 
 import json
 import socket
@@ -32,9 +32,12 @@ REFUSED = {
 SLOW_CLIENTS = 200
 
 
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    service = Service(tmp_path_factory.mktemp("raw"))
+WEB_SERVERS = ["express", "gevent"]
+
+
+@pytest.fixture(scope="module", params=WEB_SERVERS)
+def service(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    service = Service(tmp_path_factory.mktemp("raw"), WEB_SERVER=request.param)
     service.start()
     service.seed({"rock": 100})
     yield service
@@ -53,6 +56,7 @@ def test_what_gunicorn_refuses_is_a_problem_and_changes_nothing(service: Service
     assert head.startswith(b"HTTP/1.1 %d " % status)
     assert b"Content-Type: application/problem+json" in head
     assert b"X-Request-ID: " in head
+    assert b"\r\nX-Frame-Options: DENY\r\n" in head
     assert json.loads(body)["type"] == f"/problems/{kind}"
     assert json.loads(body)["status"] == status
     assert service.events() == before
@@ -81,8 +85,9 @@ def test_a_body_that_drips_is_cut_off(service: Service) -> None:
     assert b"/problems/malformed-request" in answer
 
 
-def test_a_stop_is_not_held_up_by_idle_connections(tmp_path: Path) -> None:
-    own = Service(tmp_path)
+@pytest.mark.parametrize("web_server", WEB_SERVERS)
+def test_a_stop_is_not_held_up_by_idle_connections(tmp_path: Path, web_server: str) -> None:
+    own = Service(tmp_path, WEB_SERVER=web_server)
     own.start()
     own.seed({"rock": 10})
     idle = [socket.create_connection((HOST, own.port), timeout=10) for _ in range(20)]

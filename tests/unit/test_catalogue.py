@@ -3,8 +3,10 @@
 import threading
 import traceback
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
+from loguru import logger
 
 from tests.servers import wait_until
 from tests.unit.test_counter import a_state
@@ -45,6 +47,15 @@ class Clock:
 
     def monotonic(self) -> float:
         return self.now_s
+
+
+@pytest.fixture
+def said() -> Iterator[list[str]]:
+    """What is logged meanwhile."""
+    lines: list[str] = []
+    sink = logger.add(lambda message: lines.append(message.record["message"]), level="INFO")
+    yield lines
+    logger.remove(sink)
 
 
 @pytest.fixture
@@ -235,3 +246,26 @@ def test_an_error_that_many_are_told_does_not_keep_the_frames_of_all_of_them(
             (len(traceback.extract_tb(caught.value.__traceback__)), len(traceback.extract_tb(cause.__traceback__)))
         )
     assert len(depths) == 1
+
+
+def test_what_an_operator_changed_is_said_once_when_it_is_read(
+    catalogue: Catalogue, events: FakeEvents, clock: Clock, said: list[str]
+) -> None:
+    first, second = events.states
+    stages = [
+        ([first, second], []),
+        ([replace(first, paused=True), second], ["event 1: the sale is paused"]),
+        ([replace(first, paused=True), second], []),
+        (
+            [first, replace(second, issued=15, planned=15)],
+            ["event 1: the sale is taken up", "event 2: 15 tickets are issued, 10 before"],
+        ),
+        ([replace(first, issued=20, planned=30), replace(second, issued=15, planned=15)], []),  # is being seeded
+        ([replace(first, seed="another", paused=True)], []),  # began anew
+    ]
+    for states, expected in stages:
+        events.states = states
+        clock.now_s += 2
+        catalogue.states()
+        assert said == expected
+        said.clear()

@@ -1,6 +1,6 @@
 """Counter: what a buyer is told of each reply of the store, with and without a key."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import pytest
 from gevent import GreenletExit
@@ -92,8 +92,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def refusal(outcome: Outcome, detail: str = "", **level: object) -> SaleReply:
-    fields = {name: getattr(LEVEL, name) for name in LEVEL.__slots__}
-    return SaleReply(outcome, detail, PoolLevel(**{**fields, **level}))
+    return SaleReply(outcome, detail, LEVEL._replace(**level))
 
 
 def test_a_sold_purchase_is_answered_as_the_store_recorded_it() -> None:
@@ -372,7 +371,7 @@ def test_in_an_outage_the_store_is_not_asked_and_nothing_is_in_doubt() -> None:
 
 def test_a_purchase_in_the_own_journal_is_replayed() -> None:
     scene = Scene(SaleReply(Outcome.REFUSED))
-    scene.keeper.reserve = replace(PROVISIONAL, replayed=True)
+    scene.keeper.reserve = PROVISIONAL._replace(replayed=True)
     assert scene.counter.buy("1", 2, key=KEY).replayed
 
 

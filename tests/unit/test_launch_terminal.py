@@ -2,13 +2,14 @@
 
 import os
 import pty
+import re
 import sys
 from pathlib import Path
 
 import pytest
 
 from ticketing.config import Settings, load
-from ticketing.launch.terminal import Terminal, admin_token, ready_block, say, url_of
+from ticketing.launch.terminal import Terminal, admin_token, painted, ready_block, say, url_of
 
 
 @pytest.fixture
@@ -17,6 +18,21 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     for name in Settings.model_fields:
         monkeypatch.delenv(name.upper(), raising=False)
     return load(data_dir=tmp_path / "var")
+
+
+def test_lines_of_the_parts_have_colours_and_others_stay_as_they_are() -> None:
+    line = "09:15:02.123 WARNING  web      outage: it is away"
+    shown = painted(line)
+    assert shown.startswith("\x1b[2m09:15:02.123\x1b[0m \x1b[33mWARNING ")
+    assert re.sub("\x1b\\[[0-9]+m", "", shown) == line
+    for other in ("", "Traceback (most recent call last):", '{"time": "09:15:02.123"}', "09:15 INFO x"):
+        assert painted(other) == other
+
+
+def test_nobody_who_reads_a_pipe_gets_colours(capsys: pytest.CaptureFixture[str]) -> None:
+    line = "09:15:02.123 WARNING  web      outage: it is away"
+    Terminal().show([line])
+    assert capsys.readouterr().out == f"{line}\n"
 
 
 @pytest.mark.parametrize(

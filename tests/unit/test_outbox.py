@@ -33,6 +33,9 @@ class FakeQueue:
         self.failure: Exception | None = None
         self.depth = 0
 
+    def say_swept(self) -> None:
+        pass
+
     def enqueue(self, event_id: str, jobs: Iterable[list[str]]) -> None:
         self.tries += 1
         if self.failure is not None:
@@ -43,6 +46,10 @@ class FakeQueue:
         if self.failure is not None:
             raise self.failure
         return QueueLevel(self.depth, 0, 1)
+
+    def say_swept(self) -> None:
+        if self.failure is not None:
+            raise self.failure
 
 
 @pytest.fixture

@@ -95,7 +95,7 @@ def test_no_text_overlaps_another_or_leaves_its_column(
 @pytest.mark.parametrize("number", [1, 10**12])
 def test_ids_are_never_cut(event_id: str, number: int) -> None:
     event = replace(GALA, event_id=event_id)
-    purchase = replace(a_purchase(1, event_id), ticket_ids=(ticket_id(event_id, number),))
+    purchase = a_purchase(1, event_id)._replace(ticket_ids=(ticket_id(event_id, number),))
     assert_all_in_place(event, purchase, "W" * 200)
     whole = "".join(text.text for text in placed(event, purchase, ""))
     assert whole.count(purchase.ticket_ids[0]) == 2

@@ -82,7 +82,7 @@ class Bench:
         self.rendering = Rendering(self.events, self.outbox, self.files, self.renderer, ReceiptMetrics(self.registry))
 
     def due(self, name: str, age_s: float = 0, *, first_try: bool = True) -> str:
-        purchase = replace(a_purchase(), purchase_id=f"1.{name}", sold_at_ms=round((time.time() - age_s) * 1000))
+        purchase = a_purchase()._replace(purchase_id=f"1.{name}", sold_at_ms=round((time.time() - age_s) * 1000))
         self.outbox.due.append(DueReceipt(purchase, NOBODY, first_try))
         return purchase.purchase_id
 

@@ -43,9 +43,7 @@ def read_whole(request: Request) -> bytes:
 def parse_object(body: bytes) -> dict[str, Any]:
     """The JSON object in a body. Raises BadRequest."""
     try:
-        value = json.loads(
-            body.decode("utf-8"), object_pairs_hook=_once_each, parse_constant=_no_constant, parse_int=_whole
-        )
+        value = _STRICT.decode(body.decode("utf-8"))
     except UnicodeDecodeError:
         raise BadRequest(Fault("", "is not UTF-8")) from None
     except RecursionError:
@@ -142,3 +140,6 @@ def _whole(digits: str) -> float:
 
 def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
+
+
+_STRICT = json.JSONDecoder(object_pairs_hook=_once_each, parse_constant=_no_constant, parse_int=_whole)

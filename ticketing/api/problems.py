@@ -10,6 +10,7 @@ from typing import Any
 
 import orjson
 from flask import Response
+from loguru import logger
 
 from ticketing.api.times import rfc3339
 from ticketing.errors import (
@@ -88,6 +89,12 @@ def of_status(status: int, headers: Mapping[str, str] | None = None) -> Problem:
     return Problem(kind, status if status in BY_STATUS else 500, title, detail, {}, headers or {})
 
 
+def of_bug(error: Exception, method: str, route: object, request_id: str) -> Problem:
+    """The problem of a fault of ours; what failed is in the log, under the request's id, and nowhere else."""
+    logger.opt(exception=error).error("{} {} failed, request {request_id}", method, route, request_id=request_id)
+    return of_status(500)
+
+
 def other_site() -> Problem:
     """A browser was sent here by a page of somebody else, and holds the admin token."""
     return Problem("forbidden", 403, "Forbidden", "Another site's page may not ask for this.")
@@ -97,6 +104,12 @@ def not_ready() -> Problem:
     """This process can't sell now."""
     kind, title, _ = BY_STATUS[503]
     return Problem(kind, 503, title, "This process can't sell now; GET /health says why.", {}, {"Retry-After": "1"})
+
+
+def rate_limited(wait_s: int) -> Problem:
+    """This client asks more often than it may; after so many seconds it may again."""
+    detail = "Too many purchases were asked for from this address. Nothing was sold by this call."
+    return Problem("rate-limited", 429, "Rate limited", detail, {}, {"Retry-After": str(wait_s)})
 
 
 def unknown_purchase() -> Problem:

@@ -1,19 +1,20 @@
 """POST /buy/<event_id>: a purchase as a plain function of what was sent, and the Flask route that calls it.
 
-What must stay true: `Purchases.answer` needs no Flask, so that a faster way to the same answer can call it too.
+What must stay true: `Purchases.answer` needs no Flask: express_lane.py calls it too, before there is any.
 """
 
 import time
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import orjson
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response, g, request
 from loguru import logger
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from ticketing.api import problems
 from ticketing.api.bodies import is_json, parse_key, parse_purchase, read_whole
+from ticketing.api.rate_limit import RateLimit
 from ticketing.api.times import rfc3339
 from ticketing.errors import (
     BuyerLimit,
@@ -29,9 +30,11 @@ from ticketing.errors import (
 from ticketing.model import EVENT_ID, NOBODY, Purchase, ReceiptStatus
 from ticketing.receipts.status import ReceiptDesk
 from ticketing.sale.counter import Counter
-from ticketing.telemetry.metrics import SaleMetrics
+from ticketing.telemetry.answer_counts import AnswerCounts
+from ticketing.telemetry.logs import Shortened, Throttle
 
 JSON = "application/json"
+ROUTE = "/buy/<text:event_id>"
 OUTCOME_OF: dict[type[TicketingError], str] = {
     SoldOut: "sold_out",
     NotEnoughTickets: "not_enough",
@@ -43,14 +46,13 @@ OUTCOME_OF: dict[type[TicketingError], str] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """What goes back over HTTP, apart from the headers that every answer has."""
 
     status: int
     body: bytes
-    media_type: str = JSON
-    headers: dict[str, str] = field(default_factory=dict)
+    media_type: str
+    headers: Mapping[str, str]
 
 
 def view(purchase: Purchase, receipt: ReceiptStatus) -> dict[str, Any]:
@@ -75,27 +77,73 @@ def of_problem(problem: problems.Problem) -> Answer:
 class Purchases:
     """Answers POST /buy."""
 
-    def __init__(self, counter: Counter, receipts: ReceiptDesk, metrics: SaleMetrics) -> None:
+    def __init__(
+        self, counter: Counter, receipts: ReceiptDesk, counts: AnswerCounts, limit: RateLimit | None = None
+    ) -> None:
         self._counter = counter
         self._receipts = receipts
-        self._metrics = metrics
+        self._counts = counts
+        self._limit = limit
+        self._troubles = Throttle()
 
-    def answer(self, event_id: str, content_type: str | None, key: str | None, body: bytes) -> Answer:
-        """The answer to one purchase; counts and times it."""
+    def answer(
+        self, event_id: str, content_type: str | None, key: str | None, body: bytes, request_id: str = ""
+    ) -> Answer:
+        """The answer to one purchase; counts, times and logs it, under the request's id."""
         began_s = time.perf_counter()
+        refusal = None
         try:
             answer, outcome = self._bought(event_id, content_type, key, body)
         except TicketingError as error:
-            outcome = OUTCOME_OF.get(type(error), "invalid")
+            refusal, outcome = error, OUTCOME_OF.get(type(error), "invalid")
             answer = of_problem(problems.of_error(error))
-        self._metrics.purchases[outcome].inc()
-        self._metrics.duration.observe(time.perf_counter() - began_s)
+        took_s = time.perf_counter() - began_s
+        self._counts.answered(outcome, took_s)
+        location = answer.headers.get("Location", "")
+        self._log(event_id, outcome, location.rpartition("/")[2], refusal, took_s, request_id)
         return answer
+
+    def turned_away(self, peer: str, forwarded_for: str | None) -> Answer | None:
+        """The answer to a client that asks too often, before anything is read of what it sent; None to all others.
+
+        `peer` is the address at the other end of the connection, `forwarded_for` the header X-Forwarded-For.
+        """
+        if self._limit is None or not (wait_s := self._limit.wait_s(peer, forwarded_for)):
+            return None
+        self._counts.answered("rate_limited")
+        return of_problem(problems.rate_limited(wait_s))
 
     def refuse(self, status: int) -> Answer:
         """The answer to what can't be read as a purchase, by its HTTP status; counts it."""
-        self._metrics.purchases["invalid"].inc()
+        self._counts.answered("invalid")
         return of_problem(problems.of_status(status))
+
+    def _log(
+        self,
+        event_id: str,
+        outcome: str,
+        purchase_id: str,
+        refusal: TicketingError | None,
+        took_s: float,
+        request_id: str,
+    ) -> None:
+        """A line a purchase for who looks closely; and one, in any case, where the refusal is a fault on our side.
+
+        Of a refusal that the buyer caused nothing but its name: its text may repeat what the buyer sent.
+        """
+        level, reason = "DEBUG", ""
+        if isinstance(refusal, Unavailable):
+            level, reason = "WARNING" if self._troubles.admits() else "DEBUG", f": {refusal}"
+        logger.log(
+            level,
+            "event {event_id}: {outcome} {purchase} in {duration_ms:.1f} ms, request {request_id}{}",
+            reason,
+            event_id=event_id if EVENT_ID.fullmatch(event_id) else "?",
+            outcome=outcome,
+            purchase=Shortened(purchase_id),
+            duration_ms=took_s * 1000,
+            request_id=request_id,
+        )
 
     def _bought(self, event_id: str, content_type: str | None, key: str | None, body: bytes) -> tuple[Answer, str]:
         if EVENT_ID.fullmatch(event_id) is None:
@@ -105,7 +153,6 @@ class Purchases:
         quantity, buyer = parse_purchase(body, self._counter.quantity_max(event_id)) if body else (1, NOBODY)
         purchase = self._counter.buy(event_id, quantity, buyer, parse_key(key))
         sent = orjson.dumps(view(purchase, self._receipts.receipt_of(purchase)))
-        logger.debug("event {}: {} tickets, replayed: {}", event_id, purchase.quantity, purchase.replayed)
         location = {"Location": f"/tickets/{purchase.purchase_id}", "Cache-Control": "no-store"}
         if purchase.replayed:
             return Answer(200, sent, JSON, location | {"Idempotency-Replayed": "true"}), "replayed"
@@ -116,15 +163,19 @@ def blueprint(purchases: Purchases) -> Blueprint:
     """The route."""
     routes = Blueprint("purchases", __name__)
 
-    @routes.post("/buy/<text:event_id>")
+    @routes.post(ROUTE)
     def buy(event_id: str) -> Response:
         headers = request.headers
-        try:
-            body = read_whole(request)
-        except RequestEntityTooLarge:
-            answer = purchases.refuse(413)
-        else:
-            answer = purchases.answer(event_id, headers.get("Content-Type"), headers.get("Idempotency-Key"), body)
+        answer = purchases.turned_away(request.environ.get("REMOTE_ADDR", ""), headers.get("X-Forwarded-For"))
+        if answer is None:
+            try:
+                body = read_whole(request)
+            except RequestEntityTooLarge:
+                answer = purchases.refuse(413)
+            else:
+                answer = purchases.answer(
+                    event_id, headers.get("Content-Type"), headers.get("Idempotency-Key"), body, g.request_id
+                )
         return Response(answer.body, answer.status, answer.headers, content_type=answer.media_type)
 
     return routes

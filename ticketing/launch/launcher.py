@@ -253,7 +253,7 @@ class Launcher:
     def _show_logs(self) -> None:
         for log in self._logs:
             if lines := log.new_lines():
-                say(*lines)
+                self._terminal.show(lines)
         for ended in filter(None, map(ENDED.match, self._supervisor_log.new_lines())):
             if ended["how"] == "exited":
                 self._failures[ended["process"]] += 1

@@ -6,6 +6,7 @@ is new.
 
 import contextlib
 import os
+import re
 import select
 import sys
 from collections.abc import Sequence
@@ -13,11 +14,33 @@ from pathlib import Path
 
 from ticketing.config import Settings
 
+# telemetry.logs.TERMINAL, which has no colours in a file.
+LOG_LINE = re.compile(
+    r"(?P<time>\d\d:\d\d:\d\d\.\d{3}) (?P<level>(?:DEBUG|INFO|WARNING|ERROR|CRITICAL) *) (?P<part>\S+ *)(?P<rest> .*)"
+)
+COLOURS = {
+    "DEBUG": "\x1b[34m",
+    "INFO": "\x1b[1m",
+    "WARNING": "\x1b[33m",
+    "ERROR": "\x1b[31m",
+    "CRITICAL": "\x1b[41m",
+}
+DIM, CYAN, PLAIN = "\x1b[2m", "\x1b[36m", "\x1b[0m"
+
 
 def say(*lines: str) -> None:
     """The lines are on standard output, if there still is one."""
     with contextlib.suppress(OSError, ValueError):
         print(*lines, sep="\n", flush=True)
+
+
+def painted(line: str) -> str:
+    """A line of a part's log in the colours that it would have had on a terminal; any other line as it is."""
+    found = LOG_LINE.fullmatch(line)
+    if found is None:
+        return line
+    colour = COLOURS[found["level"].strip()]
+    return f"{DIM}{found['time']}{PLAIN} {colour}{found['level']}{PLAIN} {CYAN}{found['part']}{PLAIN}{found['rest']}"
 
 
 def complain(*lines: str) -> None:
@@ -30,9 +53,14 @@ class Terminal:
     """The terminal on standard input, if there is one. It can vanish without a signal to us: ours may go to make."""
 
     def __init__(self) -> None:
+        self._paints = sys.stdout.isatty() and not os.environ.get("NO_COLOR")  # no-color.org
         self._poll = select.poll()
         if os.isatty(0):
             self._poll.register(0, 0)
+
+    def show(self, lines: Sequence[str]) -> None:
+        """Lines of the parts' logs, in colours where somebody looks at them."""
+        say(*(map(painted, lines) if self._paints else lines))
 
     def has_gone(self) -> bool:
         """Whether there was one, and somebody closed it."""

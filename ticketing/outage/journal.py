@@ -195,7 +195,7 @@ def _as_members(entry: Entry) -> dict[str, Any]:
         return {"kind": "event", **asdict(entry)}
     if isinstance(entry, VoidIntent):
         return {"kind": "void", **asdict(entry)}
-    return {"kind": "purchase", "seed": entry.seed, "sold_at_ms": entry.sold_at_ms, **asdict(entry.request)}
+    return {"kind": "purchase", "seed": entry.seed, "sold_at_ms": entry.sold_at_ms, **entry.request._asdict()}
 
 
 FORMAT_LINE = _line({"kind": "format", "version": FORMAT})

@@ -9,6 +9,8 @@ import math
 import threading
 import time
 
+from loguru import logger
+
 from ticketing.errors import StoreError, StoreShut
 from ticketing.model import EventState
 from ticketing.store.events import EventStore
@@ -90,6 +92,22 @@ class Catalogue:
             if not isinstance(error, StoreShut):
                 self._tried_at_s = time.monotonic()
             return
+        for state in states:
+            _tell_change(self._states.get(state.event.event_id), state)
         self._states = {state.event.event_id: state for state in states}
         self._failure = None
         self._tried_at_s = started_s
+
+
+def _tell_change(before: EventState | None, now: EventState) -> None:
+    """A line in each process's log when it learns what an operator did, wherever and however it was done."""
+    if before is None or before.seed != now.seed:
+        return
+    if before.paused != now.paused:
+        logger.info(
+            "event {event_id}: the sale is {}", "paused" if now.paused else "taken up", event_id=now.event.event_id
+        )
+    if before.issued != now.issued >= now.planned:  # not while it is being seeded
+        logger.info(
+            "event {event_id}: {} tickets are issued, {} before", now.issued, before.issued, event_id=now.event.event_id
+        )

@@ -75,9 +75,9 @@ class Counter:
         Raises a Refusal, BadQuantity or BadBuyer where nothing was sold, Unavailable where that is not known.
         """
         terms = self._terms(event_id)
+        if (left := self._sold_out.left(event_id, quantity, keyed=key is not None)) is not None:
+            raise _too_few(quantity, left)  # before an id is made: the crowd that comes too late should cost the least
         request = self._request(event_id, quantity, buyer, key)
-        if (left := self._sold_out.left(request)) is not None:
-            raise _too_few(request, left)
         reply = self._ask(terms.seed, request)
         reply = self._give_backs.await_for(event_id, reply, lambda: self._ask(terms.seed, request))
         if reply.level is not None:
@@ -163,13 +163,13 @@ def _provisional(request: PurchaseRequest, reply: SaleReply) -> Purchase:
     )
 
 
-def _too_few(request: PurchaseRequest, left: int) -> SoldOut | NotEnoughTickets:
-    return NotEnoughTickets(request.quantity, left) if left > 0 else SoldOut(request.quantity)
+def _too_few(quantity: int, left: int) -> SoldOut | NotEnoughTickets:
+    return NotEnoughTickets(quantity, left) if left > 0 else SoldOut(quantity)
 
 
 # What the buyer is told of a reply that sold nothing for certain.
 REFUSALS: dict[Outcome, Callable[[PurchaseRequest, SaleReply, PoolLevel], TicketingError]] = {
-    Outcome.SOLD_OUT: lambda request, _, level: _too_few(request, level.left),
+    Outcome.SOLD_OUT: lambda request, _, level: _too_few(request.quantity, level.left),
     Outcome.VOIDED: lambda *_: KeyReused(),  # the key's id is barred for ever
     Outcome.NOT_ON_SALE: lambda _, reply, level: NotOnSale(
         reply.detail, level.opens_ms if reply.detail == SaleState.UPCOMING else None

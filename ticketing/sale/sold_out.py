@@ -7,7 +7,7 @@ a second, and not after the sale's epoch changed. A key always reaches the scrip
 import time
 from dataclasses import dataclass
 
-from ticketing.model import PoolLevel, PurchaseRequest
+from ticketing.model import PoolLevel
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +32,9 @@ class SoldOutMemory:
         elif known is not None and known.epoch != level.epoch:
             del self._events[event_id]
 
-    def left(self, request: PurchaseRequest) -> int | None:
+    def left(self, event_id: str, quantity: int, *, keyed: bool) -> int | None:
         """How many tickets are left, if that is known to be too few for this purchase; else None: ask the store."""
-        known = self._events.get(request.event_id)
-        if known is None or request.keyed or request.quantity <= known.left or time.monotonic() >= known.until_s:
+        known = self._events.get(event_id)
+        if known is None or keyed or quantity <= known.left or time.monotonic() >= known.until_s:
             return None
         return known.left

@@ -105,7 +105,10 @@ class ProblemWorker(GeventWorker):  # type: ignore[misc]  # gunicorn has no type
 
     def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
         """Answer a request that could not be parsed or served."""
-        from ticketing.api import problems  # not before: the master imports this module, and nothing of the app
+        from ticketing.api import (
+            answers,
+            problems,
+        )  # not before: the master imports this module, and nothing of the app
 
         listener = _Listener()
         super().handle_error(req, listener, addr, exc)
@@ -117,9 +120,9 @@ class ProblemWorker(GeventWorker):  # type: ignore[misc]  # gunicorn has no type
             f"Content-Type: {problems.MEDIA_TYPE}\r\n"
             f"Content-Length: {len(body)}\r\n"
             "Cache-Control: no-store\r\n"
-            "X-Content-Type-Options: nosniff\r\n"
-            f"X-Request-ID: {secrets.token_hex(8)}\r\n"
-            "\r\n"
+            f"{answers.REQUEST_ID_HEADER}: {secrets.token_hex(8)}\r\n"
+            + "".join(f"{name}: {value}\r\n" for name, value in answers.ON_EVERY_ANSWER.items())
+            + "\r\n"
         )
         with contextlib.suppress(OSError), _silent(LINGER_S):  # it has gone, or takes its time
             client.sendall(head.encode("latin-1") + body)

@@ -5,9 +5,11 @@ secret); the queue being away is a StoreError here and no more than a delay, sin
 no job: it would do so at once, and burn the tries of all its receipts within milliseconds.
 """
 
+import math
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import redis
 from loguru import logger
@@ -17,7 +19,7 @@ from rq.registry import FailedJobRegistry
 from rq.serializers import JSONSerializer
 from rq.timeouts import JobTimeoutException as JobTimeout
 
-from ticketing.store import connection
+from ticketing.store import connection, keys
 from ticketing.store.connection import as_store_errors
 
 __all__ = [
@@ -34,11 +36,13 @@ __all__ = [
 ]
 
 QueueClient = redis.Redis
+Carried = Callable[[Sequence[str]], list[dict[str, str] | None] | None]
 QUEUE = "receipts"
 SERIALIZER = JSONSerializer  # pickle would run whatever somebody puts into the queue
 RENDER_JOB = "workers.jobs.render_receipts"
 FAILED_JOBS_KEPT_S = 24 * 3600  # RQ's default keeps them a year
 RECONNECT_WAIT_MAX_S = 2.0
+SWEPT_EVERY_S, SWEPT_KEPT_S = 10.0, 30
 WORKER_TTL_S = 45  # a worker that was killed counts as alive this long, and a minute more; RQ's default is 7 minutes
 
 
@@ -65,6 +69,8 @@ class ReceiptQueue:
         self.client = client
         self._queue = Queue(QUEUE, connection=client, serializer=SERIALIZER)
         self._job_timeout_s = job_timeout_s
+        self._said_swept_s = -math.inf
+        self.carried: Carried | None = None  # the traces of purchases, where there are any, for their receipts
 
     def enqueue(self, event_id: str, jobs: Iterable[list[str]]) -> None:
         """One job for each list of purchase ids. Raises StoreError."""
@@ -72,6 +78,7 @@ class ReceiptQueue:
             Queue.prepare_data(
                 RENDER_JOB,
                 args=[event_id, purchase_ids],
+                kwargs=None if self.carried is None else self._traces(self.carried(purchase_ids)),
                 timeout=self._job_timeout_s,
                 result_ttl=0,
                 failure_ttl=FAILED_JOBS_KEPT_S,
@@ -82,6 +89,9 @@ class ReceiptQueue:
         with as_store_errors():
             self._queue.enqueue_many(datas)
 
+    def _traces(self, carriers: list[dict[str, str] | None] | None) -> dict[str, Any] | None:
+        return None if carriers is None else {"traces": carriers}
+
     def level(self) -> QueueLevel:
         """How the queue stands. Raises StoreError."""
         with as_store_errors():
@@ -90,6 +100,19 @@ class ReceiptQueue:
                 failed=FailedJobRegistry(QUEUE, connection=self.client).get_job_count(cleanup=False),
                 workers=len(Worker.all(queue=self._queue, serializer=SERIALIZER)),  # `count` counts the dead as well
             )
+
+    def say_swept(self) -> None:
+        """A sweeper has swept: a sign of life for who looks, renewed now and then. Raises StoreError."""
+        now_s = time.monotonic()
+        if now_s - self._said_swept_s >= SWEPT_EVERY_S:
+            with as_store_errors():
+                self.client.set(keys.SWEPT, "1", ex=SWEPT_KEPT_S)
+            self._said_swept_s = now_s
+
+    def was_swept(self) -> bool:
+        """Whether a sweeper has swept lately. Raises StoreError."""
+        with as_store_errors():
+            return bool(self.client.exists(keys.SWEPT))
 
 
 class ReceiptWorker(SimpleWorker):

@@ -25,6 +25,7 @@ from ticketing.model import (
 from ticketing.store import keys, scripts
 from ticketing.store.connection import Store, StoreClock
 
+OUTCOMES: dict[str, Outcome] = {outcome.value: outcome for outcome in Outcome}  # a look-up costs a third of a call
 WITHOUT_LEVEL = frozenset({"no_event", "went_back", "halted"})
 CLOCK_STEP_S = 0.002  # both clocks are read in whole milliseconds
 
@@ -130,7 +131,7 @@ class SaleStore:
         self._versions.saw(batch.event_id, batch.seed, version)
         self._clock.saw(now_ms)
         level = PoolLevel(epoch, left, leased, quantity_max, buyer_max, None if opens_ms < 0 else opens_ms)
-        return [SaleReply(Outcome(pairs[i]), pairs[i + 1], level) for i in range(0, len(pairs), 2)]
+        return [SaleReply(OUTCOMES[pairs[i]], pairs[i + 1], level) for i in range(0, len(pairs), 2)]
 
     def void(self, event_id: str, seed: str, purchase_ids: Sequence[str]) -> list[str] | Outcome:
         """Make the ids hold no ticket, now or later: a tag each (voided, barred, already).
