@@ -23,6 +23,7 @@ from tests.bench.figures import NotMeasured
 from tests.bench.sitting import Plan, Sitting
 from tests.bench.targets import TARGETS
 from tests.servers import ROOT
+from ticketing.errors import StoreError
 
 SECTIONS = ("hello", "soldout", "purchase", "connections", "rush", "receipts", "openloop", "store", "growth", "memory")
 RESULTS = Path(__file__).parent / "results"
@@ -72,7 +73,7 @@ def _sit(sitting: Sitting, names: Sequence[str]) -> dict[str, Any]:
         wanted = [target.name for target in TARGETS if target.section == name]
         try:
             section.measure(sitting)
-        except (NotMeasured, AssertionError, OSError) as why:
+        except (NotMeasured, StoreError, AssertionError, OSError) as why:
             sitting.lacks(wanted, why)
             sitting.say(f"  {name} broke off: {why}")
         sitting.lacks(wanted, "its section did not come so far")

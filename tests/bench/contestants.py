@@ -18,7 +18,7 @@ from typing import Any, get_args
 
 import psutil
 
-from tests.bench.figures import NotMeasured
+from tests.bench.figures import Missing, NotMeasured
 from tests.sales import an_event
 from tests.servers import HOST, ROOT, ValkeyServer, environment, free_port, wait_until
 from ticketing.config import Settings
@@ -225,7 +225,7 @@ def prepare_express() -> None:
     """The peer's packages are here, fetched now if it is the first time. Raises NotMeasured."""
     node, npm = shutil.which("node"), shutil.which("npm")
     if node is None or npm is None:
-        raise NotMeasured(NODE_MISSING)
+        raise Missing(NODE_MISSING)
     if (PEER / "node_modules" / ".package-lock.json").exists():
         return
     done = subprocess.run(

@@ -15,7 +15,7 @@ from itertools import chain
 from types import TracebackType
 from typing import Any, Self
 
-from tests.bench.figures import percentile
+from tests.bench.figures import NotMeasured, percentile
 from tests.bench.generator import Ask
 from tests.servers import HOST, ROOT
 
@@ -130,7 +130,10 @@ class Crew:
             assert process.stdin is not None
             process.stdin.write(json.dumps(line) + "\n")
             process.stdin.flush()
-        return [json.loads(process.stdout.readline()) for process in self._processes if process.stdout]
+        said = [process.stdout.readline() for process in self._processes if process.stdout]
+        if not all(said):
+            raise NotMeasured("a load process failed")
+        return [json.loads(line) for line in said]
 
     def _shares(self, count: int) -> list[int]:
         processes = len(self._processes)

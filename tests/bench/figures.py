@@ -12,6 +12,10 @@ class NotMeasured(Exception):
     """A figure that this run can't give, and why."""
 
 
+class Missing(NotMeasured):
+    """A program that is not here: trying again is no use."""
+
+
 def percentile(in_order: Sequence[float], share: float) -> float:
     """The value that this share of all did not exceed; 0 without any. They come sorted."""
     if not in_order:
@@ -22,7 +26,7 @@ def percentile(in_order: Sequence[float], share: float) -> float:
 def median(values: Sequence[float], least: int = 1) -> float:
     """The middle of at least so many. Raises NotMeasured."""
     if len(values) < max(1, least):
-        raise NotMeasured(f"{len(values)} runs counted, {least} were needed")
+        raise NotMeasured(f"{len(values)} of {least} rounds counted")
     return float(statistics.median(values))
 
 

@@ -4,7 +4,8 @@ What must stay true: every target has its row; what was missed is named again at
 """
 
 import json
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,11 +54,18 @@ def closing_lines(report: Mapping[str, Any], found: Mapping[str, Found]) -> list
     others = report["others_share"]
     noisy = ": not quiet, times are not to be trusted, and CPU less than usual" if others > NOISY else ""
     lines.append(f"Others used {others:.0%} of the machine meanwhile{noisy}.")
-    lines += report["notes"]
+    lines += [*report["notes"], *_bottlenecks(report["runs"])]
     if left := len(rows(found)) - len(_asked(found)):
         lines.append(f"{left} targets were not asked for.")
     names = [f"{target.name} ({target.says})" for target in missed(found)]
     return [*lines, f"Missed: {'; '.join(names)}." if names else "No target that was measured was missed."]
+
+
+def _bottlenecks(runs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Series in which the generator had no time left: what CPU they show holds, times and throughput are its own."""
+    busy = Counter(f"{run['series']}, {run['contest']}" for run in runs if "bottleneck" in str(run.get("notes")))
+    named = "; ".join(f"{name} ({count} runs)" for name, count in busy.items())
+    return [f"The load generator was the bottleneck, which touches times and not CPU, in: {named}."] if busy else []
 
 
 def write_json(path: Path, report: Mapping[str, Any], found: Mapping[str, Found]) -> None:

@@ -13,10 +13,11 @@ from typing import Any
 from tests.bench import wrk
 from tests.bench.contestants import Contestant, Product
 from tests.bench.crew import Crew, Load
-from tests.bench.figures import NotMeasured, median
+from tests.bench.figures import Missing, NotMeasured, median
 from tests.bench.generator import Ask
 from tests.bench.machine import cpu_us
 from tests.bench.targets import Found
+from ticketing.errors import StoreError
 
 BODY = '{"quantity": 1}'
 SOLD = {"201": '"status":"sold"'}
@@ -61,6 +62,15 @@ class Run:
         return self.app_us + self.store_us
 
 
+class Series(list[Run]):
+    """The runs of one contest that count, of so many rounds, and why the last other one did not."""
+
+    def __init__(self, rounds: int) -> None:
+        super().__init__()
+        self.rounds = rounds
+        self.refused = ""
+
+
 @dataclass
 class Sitting:
     """The plan, a folder for what is started, and all that was found."""
@@ -89,13 +99,19 @@ class Sitting:
 
     def in_turn(
         self, series: str, contests: Mapping[str, Callable[[], Run]], rounds: int | None = None
-    ) -> dict[str, list[Run]]:
-        """Each contest once a round, one after the other, after a round that does not count; the runs that count."""
-        counted: dict[str, list[Run]] = {name: [] for name in contests}
-        for turn in range((rounds or self.plan.rounds) + 1):
+    ) -> dict[str, Series]:
+        """Each contest once a round, one after the other, after a round that does not count; the runs that count.
+
+        Raises Missing.
+        """
+        wanted = rounds or self.plan.rounds
+        counted = {name: Series(wanted) for name in contests}
+        for turn in range(wanted + 1):
             for name, contest in contests.items():
                 run = self._one(series, turn, name, contest)
-                if turn and not run.refused:
+                if run.refused:
+                    counted[name].refused = run.refused
+                elif turn:
                     counted[name].append(run)
         return counted
 
@@ -104,7 +120,9 @@ class Sitting:
             began_s = time.monotonic()
             try:
                 run = contest()
-            except NotMeasured as why:
+            except Missing:
+                raise
+            except (NotMeasured, StoreError, AssertionError) as why:
                 run = Run(name, refused=str(why))
             self.runs.append({"series": series, "turn": turn, "contest": name, **_shown(run)})
             self.say(_line(series, turn, name, run, time.monotonic() - began_s))
@@ -128,12 +146,15 @@ def _line(series: str, turn: int, name: str, run: Run, seconds: float) -> str:
     return f"  {series:12} turn {turn}  {name:24} {said}{notes}  ({seconds:.0f} s)"
 
 
-def middle(runs: Sequence[Run], of: Callable[[Run], float] = lambda run: run.us) -> float:
-    """The median of the runs that count. Raises NotMeasured where none does."""
-    return median([of(run) for run in runs])
+def middle(runs: Series, of: Callable[[Run], float] = lambda run: run.us) -> float:
+    """The median of the runs that count. Raises NotMeasured where a round had none."""
+    try:
+        return median([of(run) for run in runs], runs.rounds)
+    except NotMeasured as why:
+        raise NotMeasured(f"{why}; {runs.refused[:160]}") from None
 
 
-def cost(runs: Sequence[Run]) -> str:
+def cost(runs: Series) -> str:
     """App and store apart, in words."""
     return f"{middle(runs, lambda run: run.app_us):.1f} + {middle(runs, lambda run: run.store_us):.1f} us"
 

@@ -41,7 +41,7 @@ def test_a_percentile_is_a_value_that_was_seen() -> None:
 
 def test_a_median_needs_runs_that_count() -> None:
     assert median([3, 1, 2]) == 2
-    with pytest.raises(NotMeasured, match="0 runs counted"):
+    with pytest.raises(NotMeasured, match="0 of 1 rounds counted"):
         median([])
 
 
@@ -82,6 +82,7 @@ def test_missed_targets_are_named(tmp_path: Path) -> None:
         "plan": {"rounds": 3, "seconds": 8.0, "quick": False},
         "others_share": 0.5,
         "notes": [],
+        "runs": [{"series": "64", "contest": "ours", "notes": ["wrk was the bottleneck (95% of a core)"]}],
     }
     text = report.markdown(told, found)
     assert (
@@ -89,6 +90,7 @@ def test_missed_targets_are_named(tmp_path: Path) -> None:
     )
     assert "Missed: 1a (" in text
     assert "not quiet" in text
+    assert "bottleneck, which touches times and not CPU, in: 64, ours (1 runs)." in text
     report.write_json(tmp_path / "new" / "out.json", told, found)
     assert len(json.loads((tmp_path / "new" / "out.json").read_text())["targets"]) == len(TARGETS)
 
@@ -140,6 +142,8 @@ def test_the_first_turn_and_refused_ones_do_not_count(tmp_path: Path) -> None:
     )
     assert middle(found["good"]) == 15
     assert len(found["shaky"]) == 1  # its first round was repeated, its second refused twice
+    with pytest.raises(NotMeasured, match="1 of 2 rounds counted; b"):
+        middle(found["shaky"])
     assert [run.get("refused", "") for run in sitting.runs if run["contest"] == "shaky"] == [
         "warm",
         "first try",

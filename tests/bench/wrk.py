@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.bench.figures import NotMeasured
+from tests.bench.figures import Missing, NotMeasured
 from tests.bench.generator import Ask
 from tests.servers import HOST
 
@@ -67,11 +67,11 @@ class WrkRun:
 def run(port: int, ask: Ask, *, connections: int, seconds: float, again: int = 0) -> WrkRun:
     """Load the server for so long. `again`: instead of new keys, those that end in 0 to again - 1.
 
-    Raises NotMeasured where wrk is missing or fails.
+    Raises Missing, and NotMeasured where wrk fails.
     """
     wrk = shutil.which("wrk")
     if wrk is None:
-        raise NotMeasured(MISSING)
+        raise Missing(MISSING)
     command = [wrk, "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s", "--timeout", f"{TIMEOUT_S}s"]
     before_s = _children_s()
     done = subprocess.run(

@@ -6,7 +6,7 @@ from functools import partial
 from tests.bench.contestants import Contestant, express, our_server, product
 from tests.bench.crew import Crew
 from tests.bench.figures import NotMeasured, ratio
-from tests.bench.sitting import POOL, Run, Sitting, bought_by_crew, bought_by_wrk, cost, middle, put_on_sale
+from tests.bench.sitting import POOL, Run, Series, Sitting, bought_by_crew, bought_by_wrk, cost, middle, put_on_sale
 
 CONNECTIONS = 5_000
 GENERATORS = 2
@@ -48,7 +48,7 @@ def _crowd(sitting: Sitting, contestant: Contestant, crew: Crew) -> Run:
         crew.close()
 
 
-def _record_crowd(sitting: Sitting, first: str, tail: str, runs: list[Run]) -> None:
+def _record_crowd(sitting: Sitting, first: str, tail: str, runs: Series) -> None:
     try:
         slowest_ms = max((float(run.more["first_ms"]) for run in runs), default=0.0)
         p50_ms, p99_ms = middle(runs, lambda run: run.p50_ms), middle(runs, lambda run: run.p99_ms)
@@ -59,8 +59,7 @@ def _record_crowd(sitting: Sitting, first: str, tail: str, runs: list[Run]) -> N
         if tail:
             sitting.record(tail, p99_ms, f"p50 {p50_ms:,.0f} ms, {middle(runs, _per_s):,.0f}/s")
     except NotMeasured as why:
-        refused = [run["refused"][:120] for run in sitting.runs if run.get("refused") and run["series"] == "everybody"]
-        sitting.lacks([name for name in (first, tail) if name], f"{why}; {refused[-1] if refused else ''}")
+        sitting.lacks([name for name in (first, tail) if name], why)
 
 
 def _second_process(sitting: Sitting, one: Contestant, two: Contestant) -> None:

@@ -7,7 +7,7 @@ from functools import partial
 from tests.bench.contestants import SEED, Product, our_server, product
 from tests.bench.crew import Crew
 from tests.bench.figures import NotMeasured, ratio, spread
-from tests.bench.sitting import KNOWN_S, Run, Sitting, bought_by_crew, middle
+from tests.bench.sitting import KNOWN_S, Run, Series, Sitting, bought_by_crew, middle
 from tests.servers import ID_SECRET
 from ticketing.model import Outcome, PurchaseRequest
 from ticketing.sale.identity import Identity
@@ -57,7 +57,7 @@ def measure(sitting: Sitting) -> None:
     _record(sitting, runs)
 
 
-def _record(sitting: Sitting, runs: dict[str, list[Run]]) -> None:
+def _record(sitting: Sitting, runs: dict[str, Series]) -> None:
     try:
         cost = {name: middle(some) for name, some in runs.items()}
     except NotMeasured as why:

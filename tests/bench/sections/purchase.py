@@ -1,13 +1,12 @@
 """Target 1: what a purchase with key and body costs, application and store, beside Express."""
 
-from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import partial
 
 from tests.bench.contestants import GEVENT, Contestant, express, our_server, product, web_servers
 from tests.bench.crew import Crew
 from tests.bench.figures import NotMeasured, ratio
-from tests.bench.sitting import POOL, Run, Sitting, bought_by_wrk, bought_on_schedule, cost, middle, put_on_sale
+from tests.bench.sitting import POOL, Run, Series, Sitting, bought_by_wrk, bought_on_schedule, cost, middle, put_on_sale
 
 FEW, MANY = 64, 5_000
 LIGHT_RATE = 3_000
@@ -71,7 +70,7 @@ def _everysec(sitting: Sitting, present: dict[str, Contestant]) -> None:
 
 def _closed(
     sitting: Sitting, series: str, present: dict[str, Contestant], connections: int, seconds: float
-) -> dict[str, list[Run]]:
+) -> dict[str, Series]:
     event_id = f"at-{connections}"
     put_on_sale(event_id, sitting.plan.scaled(POOL), list(present.values()))
     return sitting.in_turn(series, _turns(present, event_id, connections, seconds))
@@ -85,7 +84,7 @@ def _pair(present: dict[str, Contestant]) -> dict[str, Contestant]:
     return {name: present[name] for name in (OURS, PEER)}
 
 
-def _record(sitting: Sitting, target: str, ours: Sequence[Run], theirs: Sequence[Run]) -> None:
+def _record(sitting: Sitting, target: str, ours: Series, theirs: Series) -> None:
     try:
         detail = f"{cost(ours)} against {cost(theirs)}"
         sitting.record(target, ratio(middle(ours), middle(theirs)), detail)

@@ -1,6 +1,5 @@
 """Target 6: 20,000 buyers press the button at once for 10,000 tickets, here and at Express."""
 
-from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
@@ -10,7 +9,7 @@ from tests.bench.contestants import Contestant, express, our_server, product
 from tests.bench.crew import SOURCES, Crew, Load
 from tests.bench.figures import NotMeasured
 from tests.bench.generator import Ask
-from tests.bench.sitting import BODY, SOLD, Meter, Run, Sitting, middle, put_on_sale, settled
+from tests.bench.sitting import BODY, SOLD, Meter, Run, Series, Sitting, middle, put_on_sale, settled
 from tests.load.limits import room
 
 BUYERS = 20_000
@@ -84,7 +83,7 @@ def _last_ms(seen: Load) -> float:
     return max(seen.last_ms.values(), default=0.0)
 
 
-def _record(sitting: Sitting, runs: Sequence[Run], buyers: int) -> None:
+def _record(sitting: Sitting, runs: Series, buyers: int) -> None:
     try:
         generator = f"generator {middle(runs, lambda run: float(run.more['cpu_share'])):.0%} of a core a process"
         detail = f"{buyers:,} connections, {buyers // 2:,} tickets, all sold once; {generator}"
@@ -94,12 +93,11 @@ def _record(sitting: Sitting, runs: Sequence[Run], buyers: int) -> None:
         sitting.lacks(TARGETS, why)
 
 
-def _record_peer(sitting: Sitting, runs: Sequence[Run]) -> None:
+def _record_peer(sitting: Sitting, runs: Series) -> None:
     try:
         ticket_ms = middle(runs, lambda run: float(run.more["last_ticket_ms"]))
         sitting.record(
             "6c", middle(runs, lambda run: float(run.more["last_answer_ms"])), f"last ticket {ticket_ms:,.0f}"
         )
     except NotMeasured as why:
-        refused = [run["refused"][:120] for run in sitting.runs if run["contest"] == "Express" and run.get("refused")]
-        sitting.lacks(("6c",), f"{why}; {refused[-1] if refused else ''}")
+        sitting.lacks(("6c",), why)

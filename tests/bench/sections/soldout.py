@@ -7,7 +7,7 @@ from tests.bench.contestants import Product, hello, our_server, product
 from tests.bench.crew import Crew
 from tests.bench.figures import NotMeasured, ratio
 from tests.bench.generator import Ask
-from tests.bench.sitting import BODY, KNOWN_S, SOLD, Run, Sitting, answered_by_wrk, cost, middle
+from tests.bench.sitting import BODY, KNOWN_S, SOLD, Series, Sitting, answered_by_wrk, cost, middle
 
 CONNECTIONS = 64
 KEYS = 1_000
@@ -58,7 +58,7 @@ def _prepare(ours: Product) -> None:
         raise NotMeasured(f"what was to be bought first was not: {sold.refusal or bought.refusal}")
 
 
-def _record(sitting: Sitting, target: str, runs: list[Run], floor: list[Run]) -> None:
+def _record(sitting: Sitting, target: str, runs: Series, floor: Series) -> None:
     try:
         detail = f"{cost(runs)} against {middle(floor):.1f} us"
         sitting.record(target, ratio(middle(runs), middle(floor)), detail)
