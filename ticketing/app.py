@@ -2,6 +2,7 @@
 
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from flask import Flask, Response, g, request
 from loguru import logger
@@ -9,6 +10,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_flask_exporter import PrometheusMetrics
 from werkzeug.exceptions import HTTPException, NotFound
 
+import ticketing.store  # noqa: F401 - first of all that imports redis-py, see there
 from ticketing.api import (
     admin,
     bodies,
@@ -60,6 +62,9 @@ from ticketing.telemetry.faults import Faults
 from ticketing.telemetry.metrics import Exposition, SaleMetrics
 from ticketing.telemetry.pulse import Pulse
 from ticketing.telemetry.summary import Summary
+
+if TYPE_CHECKING:  # OpenTelemetry is imported only where traces are on
+    from ticketing.telemetry.web_traces import WebTraces
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
@@ -113,12 +118,12 @@ class Service:
             self.sales,
             batch_max=settings.batch_max,
             pace_ms=settings.batch_pace_ms,
-            on_batch=self._on_batch,
+            on_batch=lambda report: self._on_batch(report),  # noqa: PLW0108 - tracing wraps it later
             on_failure=self.keeper.failed,
         )
         sold_out = SoldOutMemory(settings.sold_out_memory_ms)
-        till = Till(self.desk, self.keeper, answered)
-        self.counter = Counter(self.identity, self.catalogue, till, self.keeper, sold_out)
+        self.till = Till(self.desk, self.keeper, answered)
+        self.counter = Counter(self.identity, self.catalogue, self.till, self.keeper, sold_out)
         self.receipts = ReceiptDesk(
             self.identity,
             self.files,
@@ -158,6 +163,13 @@ class Service:
         self.keeper.stop(GIVE_BACK_S)
         self.dispatcher.stop()
         logger.info("web process ends, with {} left to do", self.keeper.tally())
+
+    def trace(self, traces: "WebTraces") -> None:
+        """Each sale is traced from now on. Called before `start`, and only where traces are on."""
+        self.till.ask = traces.asking(self.till.ask)  # type: ignore[assignment, method-assign]
+        self.sales.purchase = traces.taking(self.sales.purchase)  # type: ignore[assignment, method-assign]
+        self._on_batch = traces.reporting(self._on_batch)  # type: ignore[assignment, method-assign]
+        self.queue.carried = traces.carried
 
     def _make_keeper(self, versions: Versions, answered: Answered, offload: Offload) -> Keeper:
         settings, fingerprint = self.settings, self.identity.secret_fingerprint

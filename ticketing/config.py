@@ -25,6 +25,14 @@ Count = Annotated[int, Field(ge=1)]
 NonNegative = Annotated[int, Field(ge=0)]
 Seconds = Annotated[float, Field(gt=0)]
 Secret = Annotated[str, Field(repr=False)]
+Sampler = Literal[
+    "always_on",
+    "always_off",
+    "traceidratio",
+    "parentbased_always_on",
+    "parentbased_always_off",
+    "parentbased_traceidratio",
+]
 
 
 class Settings(BaseSettings):
@@ -89,6 +97,10 @@ class Settings(BaseSettings):
     grafana_url: str = ""
     jaeger_url: str = ""
 
+    otel_exporter_otlp_endpoint: str = ""  # these three by OpenTelemetry's own names
+    otel_traces_sampler: Sampler = "parentbased_traceidratio"
+    otel_traces_sampler_arg: Annotated[float, Field(ge=0, le=1)] = 1.0
+
     @field_validator("log_level", mode="before")
     @classmethod
     def _upper_case(cls, value: object) -> object:
@@ -109,9 +121,9 @@ class Settings(BaseSettings):
                 ip_network(word.strip())
         return value
 
-    @field_validator("prometheus_url", "grafana_url", "jaeger_url")
+    @field_validator("otel_exporter_otlp_endpoint", "prometheus_url", "grafana_url", "jaeger_url")
     @classmethod
-    def _web_address(cls, value: str) -> str:
+    def _http_address(cls, value: str) -> str:
         if value and not value.startswith(("http://", "https://")):
             raise ValueError("must start with http:// or https://")
         return value

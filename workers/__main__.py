@@ -45,6 +45,8 @@ def main() -> int:
     except StoreError as error:
         logger.warning("the receipt queue went away in the middle of something ({}): beginning anew", error)
         return 1
+    finally:
+        jobs.end()
     return 0
 
 

@@ -5,7 +5,8 @@ other from being drawn; a file whose purchase was voided meanwhile is deleted.
 """
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 
 from loguru import logger
 from prometheus_client import CollectorRegistry
@@ -28,6 +29,8 @@ KINDS_SAID = 100
 WARM_EVENTS = 20  # compiling a page takes about 80 ms
 EVENT_FRESH_S = 1.0  # a change of an event shows on receipts that are drawn this much later
 
+Watch = Callable[[str], AbstractContextManager[object]]  # around the making of one purchase's receipt
+
 
 class Rendering:
     """Draws and stores the receipts of this process's jobs."""
@@ -39,17 +42,20 @@ class Rendering:
         files: ReceiptFiles,
         renderer: ReceiptRenderer,
         metrics: ReceiptMetrics,
+        watch: Watch = nullcontext,
     ) -> None:
         self._events = events
         self._outbox = outbox
         self._files = files
         self._renderer = renderer
         self._metrics = metrics
+        self._watch = watch
         self._known: dict[str, tuple[float, Event]] = {}
         self._said: set[str] = set()  # kinds of failures whose traceback was logged
 
     def render(self, event_id: str, purchase_ids: list[str]) -> None:
         """What is due of these is stored afterwards. Raises UnknownEvent, StoreError."""
+        began_s = time.perf_counter()
         event = self._event(event_id)
         due = self._outbox.begin(event_id, list(dict.fromkeys(purchase_ids)))  # twice in a job is one try
         stored: list[DueReceipt] = []
@@ -61,7 +67,13 @@ class Rendering:
             if stored:
                 self._finish(event_id, stored)
             if due:
-                logger.info("event {}: {} receipts stored, {} not", event_id, len(stored), len(due) - len(stored))
+                logger.info(
+                    "event {event_id}: {stored} receipts stored, {} not, in {duration_ms:.1f} ms",
+                    len(due) - len(stored),
+                    event_id=event_id,
+                    stored=len(stored),
+                    duration_ms=(time.perf_counter() - began_s) * 1000,
+                )
 
     def warm_up(self) -> None:
         """The pages of the first events are compiled, so that their first buyers need not wait for it.
@@ -87,8 +99,9 @@ class Rendering:
     def _store(self, event: Event, due: DueReceipt) -> bool:
         began_s = time.perf_counter()
         try:
-            pdf = self._renderer.render(event, due.purchase, due.contact)
-            self._files.put(due.purchase.purchase_id, pdf)
+            with self._watch(due.purchase.purchase_id):
+                pdf = self._renderer.render(event, due.purchase, due.contact)
+                self._files.put(due.purchase.purchase_id, pdf)
         except JobTimeout:  # the job's time is over, not this receipt's fault: RQ must see it
             raise
         except Exception as error:  # whatever one receipt does, the job's others are drawn; the outbox has it again
@@ -124,7 +137,7 @@ class Rendering:
         return event
 
 
-def build(settings: Settings) -> Rendering:
+def build(settings: Settings, watch: Watch = nullcontext) -> Rendering:
     """The rendering of these settings. Connects with the first job."""
     store = store_of(settings, connections=2)
     metrics = ReceiptMetrics(CollectorRegistry())
@@ -139,4 +152,5 @@ def build(settings: Settings) -> Rendering:
         ReceiptFiles(settings.receipts_dir),
         ReceiptRenderer(Sealer(settings.signing_key)),
         metrics,
+        watch,
     )

@@ -113,6 +113,27 @@ def test_a_worker_counts_in_a_folder_of_its_own(
     assert {path.name for path in (folder / "0").iterdir()} == {"counter_0.db", "histogram_0.db"}
 
 
+def test_a_worker_without_tracing_draws_what_a_traced_purchase_enqueued(
+    queue: ReceiptQueue, store: Store, worker: subprocess.Popen[bytes], tmp_path: Path
+) -> None:
+    """As while a setting is changed, part by part."""
+    files = ReceiptFiles(tmp_path / "receipts")
+    Sale(store).open(10)
+    queue.carried = lambda ids: [{"traceparent": "00-" + "1" * 32 + "-" + "2" * 16 + "-01"} for _ in ids]
+    purchase_id = sell_and_enqueue(store, queue)
+    wait_until(lambda: files.has(purchase_id), START_DEADLINE_S, "it is drawn")
+
+
+def test_a_job_carries_traces_only_where_there_are_some(queue: ReceiptQueue) -> None:
+    carrier = {"traceparent": "one"}
+    queue.enqueue("1", [["1.a"]])
+    queue.carried = lambda ids: None if ids == ["1.b"] else [carrier, None]
+    queue.enqueue("1", [["1.b"], ["1.c", "1.d"]])
+    ids = queue.client.lrange(f"rq:queue:{QUEUE}", 0, -1)
+    jobs = [Job.fetch(job_id.decode(), connection=queue.client, serializer=SERIALIZER) for job_id in ids]
+    assert [job.kwargs for job in jobs] == [{}, {}, {"traces": [carrier, None]}]
+
+
 def test_a_receipt_that_is_given_up_is_counted(
     queue: ReceiptQueue,
     store: Store,

@@ -42,6 +42,9 @@ def test_every_fault_is_in_one_message(monkeypatch: pytest.MonkeyPatch) -> None:
         "LOG_LEVEL": "loud",
         "BATCH_MAX": "1001",
         "STORE_TIMEOUT_S": "soon",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": "jaeger:4318",
+        "OTEL_TRACES_SAMPLER": "sometimes",
+        "OTEL_TRACES_SAMPLER_ARG": "1.1",
     }
     for name, value in wrong.items():
         monkeypatch.setenv(name, value)

@@ -44,6 +44,10 @@ class FakeQueue:
             raise self.failure
         return QueueLevel(self.depth, 0, 1)
 
+    def say_swept(self) -> None:
+        if self.failure is not None:
+            raise self.failure
+
 
 @pytest.fixture
 def queue() -> FakeQueue:

@@ -17,12 +17,16 @@ from ticketing.operations import Offload  # noqa: E402
 from ticketing.telemetry import logs  # noqa: E402
 from ticketing.telemetry.faults import Faults  # noqa: E402
 
+TRACES_END_S = 1.0  # of what the worker has for its exit
 __all__ = ["app", "started", "stopping"]
 
 
 def started(clients: "memoryview[float] | None" = None) -> None:
     """The app's parts run. Called once, before the first request; `clients` is what the rate limit shares."""
     service = app.extensions["ticketing"]
+    if _traces is not None:
+        app.wsgi_app = _traces.answering(app.wsgi_app)  # type: ignore[assignment, method-assign]  # Flask's documented way
+        service.trace(_traces)
     if service.rate_limit is not None and clients is not None:
         service.rate_limit.share(clients)
     service.start()
@@ -31,6 +35,8 @@ def started(clients: "memoryview[float] | None" = None) -> None:
 def stopping() -> None:
     """What was begun is finished. Called once, after the last request."""
     app.extensions["ticketing"].stop()
+    if _traces is not None:
+        _traces.shut_down(TRACES_END_S)
 
 
 _settings = config.load()
@@ -40,3 +46,9 @@ _in_a_thread: Offload = gevent.get_hub().threadpool.apply  # a real one: the hub
 # Name lookups share the hub's threads, and hang when the network is gone: the journal must not wait behind them.
 _for_the_journal: Offload = ThreadPool(2).apply
 app = create_app(_settings, offload=_in_a_thread, journal_offload=_for_the_journal)
+if _settings.otel_exporter_otlp_endpoint:
+    from ticketing.telemetry import tracing, web_traces
+
+    _traces: web_traces.WebTraces | None = web_traces.WebTraces(tracing.set_up(_settings, "web"))
+else:
+    _traces = None

@@ -7,8 +7,9 @@ no job: it would do so at once, and burn the tries of all its receipts within mi
 
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import redis
 from loguru import logger
@@ -35,6 +36,7 @@ __all__ = [
 ]
 
 QueueClient = redis.Redis
+Carried = Callable[[Sequence[str]], list[dict[str, str] | None] | None]
 QUEUE = "receipts"
 SERIALIZER = JSONSerializer  # pickle would run whatever somebody puts into the queue
 RENDER_JOB = "workers.jobs.render_receipts"
@@ -68,6 +70,7 @@ class ReceiptQueue:
         self._queue = Queue(QUEUE, connection=client, serializer=SERIALIZER)
         self._job_timeout_s = job_timeout_s
         self._said_swept_s = -math.inf
+        self.carried: Carried | None = None  # the traces of purchases, where there are any, for their receipts
 
     def enqueue(self, event_id: str, jobs: Iterable[list[str]]) -> None:
         """One job for each list of purchase ids. Raises StoreError."""
@@ -75,6 +78,7 @@ class ReceiptQueue:
             Queue.prepare_data(
                 RENDER_JOB,
                 args=[event_id, purchase_ids],
+                kwargs=None if self.carried is None else self._traces(self.carried(purchase_ids)),
                 timeout=self._job_timeout_s,
                 result_ttl=0,
                 failure_ttl=FAILED_JOBS_KEPT_S,
@@ -84,6 +88,9 @@ class ReceiptQueue:
         ]
         with as_store_errors():
             self._queue.enqueue_many(datas)
+
+    def _traces(self, carriers: list[dict[str, str] | None] | None) -> dict[str, Any] | None:
+        return None if carriers is None else {"traces": carriers}
 
     def level(self) -> QueueLevel:
         """How the queue stands. Raises StoreError."""

@@ -1,1 +1,1 @@
-"""What the service says of itself: metrics and logs. Nothing here holds a purchase id or a buyer."""
+"""What the service says of itself: metrics, logs and traces. Nothing here holds a purchase id or a buyer."""
