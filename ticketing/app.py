@@ -11,10 +11,24 @@ from prometheus_flask_exporter import PrometheusMetrics
 from werkzeug.exceptions import HTTPException, NotFound
 
 import ticketing.store  # noqa: F401 - first of all that imports redis-py, see there
-from ticketing.api import admin, bodies, contract, events, health, metrics, paths, problems, purchases, receipts
+from ticketing.api import (
+    admin,
+    bodies,
+    contract,
+    events,
+    health,
+    live,
+    metrics,
+    pages,
+    paths,
+    problems,
+    purchases,
+    receipts,
+)
 from ticketing.api.answers import ON_EVERY_ANSWER, REQUEST_ID_HEADER, request_id_of
 from ticketing.api.express_lane import ExpressLane
 from ticketing.api.rate_limit import RateLimit, TrustedProxies
+from ticketing.api.sessions import Sessions
 from ticketing.config import Settings
 from ticketing.errors import TicketingError
 from ticketing.model import Outcome
@@ -44,7 +58,9 @@ from ticketing.store.outbox import OutboxStore
 from ticketing.store.queue import QueueClient, ReceiptQueue
 from ticketing.store.sale import SaleStore, Versions, standing
 from ticketing.telemetry.answer_counts import AnswerCounts
+from ticketing.telemetry.faults import Faults
 from ticketing.telemetry.metrics import Exposition, SaleMetrics
+from ticketing.telemetry.pulse import Pulse
 from ticketing.telemetry.summary import Summary
 
 if TYPE_CHECKING:  # OpenTelemetry is imported only where traces are on
@@ -121,6 +137,10 @@ class Service:
         self.purchases = purchases.Purchases(self.counter, self.receipts, self.counts, self.rate_limit)
         self.health = health.Health(self.catalogue, self.queue, lambda: durability.fsync_policy(store), self.keeper)
         self.summary = Summary(self.exposition, self.catalogue.states, settings.run_dir / "summary.lock")
+        self.pulse = Pulse(self.exposition, self.catalogue.states, lambda: self.catalogue.store_up)
+        self.live = live.Live(
+            self.pulse, self.catalogue, self.health, Faults(settings.faults_file), live.links(settings)
+        )
         self._troubled: set[str] = set()
 
     def start(self) -> None:
@@ -131,11 +151,13 @@ class Service:
         self.dispatcher.start()
         self.counts.start()
         self.summary.start()
+        self.pulse.start()
         self._warn_of_weak_store()
 
     def stop(self) -> None:
         """What was begun is finished, as far as the store answers."""
         self.summary.stop()
+        self.pulse.stop()
         self.desk.stop()
         self.counts.stop()
         self.keeper.stop(GIVE_BACK_S)
@@ -257,6 +279,7 @@ def create_app(
 
 
 def _add_routes(app: Flask, service: Service) -> None:
+    files = pages.Pages()
     app.register_blueprint(purchases.blueprint(service.purchases))
     app.register_blueprint(receipts.blueprint(service.receipts))
     app.register_blueprint(events.blueprint(service.catalogue))
@@ -264,9 +287,15 @@ def _add_routes(app: Flask, service: Service) -> None:
     app.register_blueprint(
         metrics.blueprint(service.exposition, service.catalogue, lambda: service.keeper.halted_events)
     )
-    app.register_blueprint(admin.blueprint(service.operations, service.settings.admin_token))
-    admin.add_dashboard(app, service.queue.client, service.settings.admin_token)
+    token = service.settings.admin_token
+    sessions = Sessions(service.settings.id_secret, token)
+    app.register_blueprint(admin.blueprint(service.operations, token, sessions))
+    admin.add_dashboard(app, service.queue.client, token, sessions)
+    app.register_blueprint(
+        live.blueprint(service.live, files, token, sessions, TrustedProxies(service.settings.forwarded_allow_ips))
+    )
     app.register_blueprint(contract.blueprint())
+    app.register_blueprint(pages.blueprint(files, contract.index()))
     # /buy is left out: our own counters serve both of its routes. By rule, since a raw path would be a label's value.
     PrometheusMetrics(app, path=None, registry=service.registry, group_by="url_rule", excluded_paths=["^/buy/"])
 

@@ -99,6 +99,9 @@ class Settings(BaseSettings):
     otel_exporter_otlp_endpoint: str = ""  # these three by OpenTelemetry's own names
     otel_traces_sampler: Sampler = "parentbased_traceidratio"
     otel_traces_sampler_arg: Annotated[float, Field(ge=0, le=1)] = 1.0
+    prometheus_url: str = ""
+    grafana_url: str = ""
+    jaeger_url: str = ""
 
     @field_validator("log_level", mode="before")
     @classmethod
@@ -120,9 +123,9 @@ class Settings(BaseSettings):
                 ip_network(word.strip())
         return value
 
-    @field_validator("otel_exporter_otlp_endpoint")
+    @field_validator("otel_exporter_otlp_endpoint", "prometheus_url", "grafana_url", "jaeger_url")
     @classmethod
-    def _http_address(cls, value: str) -> str:
+    def _web_address(cls, value: str) -> str:
         if value and not value.startswith(("http://", "https://")):
             raise ValueError("must start with http:// or https://")
         return value
@@ -173,6 +176,11 @@ class Settings(BaseSettings):
         """The folders in which the web processes and the receipt workers of this host keep their counters."""
         folder = self.metrics_dir or self.run_dir / "metrics"
         return folder / "web", folder / "workers"
+
+    @property
+    def faults_file(self) -> Path:
+        """Where the processes of this host write down what went wrong last: beside counters that all of them share."""
+        return self.metrics_dirs[1] / "faults.jsonl"
 
     @property
     def store_url_file(self) -> Path:

@@ -16,6 +16,7 @@ from ticketing.config import Settings
 from ticketing.errors import SettingsError, StoreError
 from ticketing.telemetry import logs
 from ticketing.telemetry.claims import claim
+from ticketing.telemetry.faults import Faults
 
 
 def main() -> int:
@@ -27,10 +28,13 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 2
     logs.set_up("receipts", settings.log_level, settings.log_format)
+    Faults(settings.faults_file).keep()
     claimed = claim(settings.metrics_dirs[1])  # until the process ends
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(claimed.folder)  # read when prometheus_client is first imported
 
     from prometheus_client import values
+
+    import ticketing.telemetry.metrics  # noqa: F401 - it has files named by the process id: the claim comes after it
 
     # The files are named by the claim: another process that takes it over goes on with them.
     values.ValueClass = values.MultiProcessValue(lambda: claimed.number)

@@ -58,7 +58,7 @@ def test_another_request_id_is_replaced_by_one_made_here(api: Api) -> None:
 
 
 def _filled(path: str) -> str:
-    return path.replace("{event_id}", "1").replace("{purchase_id}", "1.x")
+    return path.replace("{event_id}", "1").replace("{purchase_id}", "1.x").replace("{name}", "shop.js")
 
 
 KNOWN: dict[str, set[str]] = {}  # methods by path

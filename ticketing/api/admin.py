@@ -19,6 +19,7 @@ from werkzeug.exceptions import NotFound, UnsupportedMediaType
 
 from ticketing.api import problems
 from ticketing.api.bodies import is_json, parse_object, read_whole, refuse_unknown
+from ticketing.api.sessions import Sessions
 from ticketing.errors import BadRequest, Fault, StoreError, Unavailable, UnknownEvent
 from ticketing.model import EVENT_ID
 from ticketing.operations import Operations
@@ -46,10 +47,10 @@ PURCHASE_ID = re.compile(rb"(?<![A-Za-z0-9_-])([A-Za-z0-9][A-Za-z0-9_-]{0,63})\.
 _strangers = Throttle()
 
 
-def blueprint(operations: Operations, token: str) -> Blueprint:
-    """The routes of /admin, apart from the dashboard."""
+def blueprint(operations: Operations, token: str, sessions: Sessions) -> Blueprint:
+    """The routes of /admin, apart from the dashboard and the page for the operator."""
     routes = Blueprint("admin", __name__, url_prefix="/admin")
-    routes.before_request(lambda: refuse_strangers(token))
+    routes.before_request(lambda: refuse_strangers(token, sessions))
 
     @routes.get("/pdf-stats")
     def pdf_stats() -> Response:
@@ -58,7 +59,7 @@ def blueprint(operations: Operations, token: str) -> Blueprint:
     @routes.post("/cleanup-tickets")
     def cleanup() -> Response:
         older_than_s = _whole_number(_body({"older_than_s"}), "older_than_s", 0, 10**10)
-        return _json(operations.cleanup(older_than_s, by=_caller()))
+        return _json(operations.cleanup(older_than_s, by=caller()))
 
     @routes.get("/audit")
     def audit() -> Response:
@@ -66,46 +67,70 @@ def blueprint(operations: Operations, token: str) -> Blueprint:
 
     @routes.post("/receipts/retry")
     def retry() -> Response:
-        return _json({"retried": _or_unavailable(lambda: operations.retry_failed_receipts(by=_caller()))})
+        return _json({"retried": _or_unavailable(lambda: operations.retry_failed_receipts(by=caller()))})
 
     @routes.post("/events/<text:event_id>/pause")
     def pause(event_id: str) -> Response:
-        return _json(_or_unavailable(lambda: operations.set_paused(_known_form(event_id), paused=True, by=_caller())))
+        return _json(_or_unavailable(lambda: operations.set_paused(_known_form(event_id), paused=True, by=caller())))
 
     @routes.post("/events/<text:event_id>/resume")
     def resume(event_id: str) -> Response:
-        return _json(_or_unavailable(lambda: operations.set_paused(_known_form(event_id), paused=False, by=_caller())))
+        return _json(_or_unavailable(lambda: operations.set_paused(_known_form(event_id), paused=False, by=caller())))
 
     @routes.post("/events/<text:event_id>/tickets")
     def add(event_id: str) -> Response:
         members = _body({"add", "issued"})
         more = _whole_number(members, "add", 1, ADD_MAX)
         before = _whole_number(members, "issued", 0, ISSUED_MAX) if "issued" in members else None
-        return _json(_or_unavailable(lambda: operations.add_tickets(_known_form(event_id), more, before, by=_caller())))
+        return _json(_or_unavailable(lambda: operations.add_tickets(_known_form(event_id), more, before, by=caller())))
 
     return routes
 
 
-def refuse_strangers(token: str) -> Response | None:
-    """None for whoever holds the admin token; else the answer: 401 without one, 403 with a wrong one."""
+def refuse_strangers(token: str, sessions: Sessions, *, of_dashboard: bool = False) -> Response | None:
+    """None for whoever holds the admin token, or a session; else the answer: 401 without one, 403 with a wrong one."""
     given = _given_token()
+    if given is None and (session := sessions.find(request)) is not None:
+        return _refuse_other_pages(sessions, session, of_dashboard=of_dashboard)
     if given is None:
         return problems.respond(problems.of_status(401, {"WWW-Authenticate": 'Basic realm="ticketing", Bearer'}))
-    if not hmac.compare_digest(given.encode(), token.encode()):
-        if _strangers.admits():
-            logger.warning("{} {} was refused: another admin token, {}", request.method, request.url_rule, _caller())
+    if not is_token(given, token):
+        tell_of_wrong_token()
         return problems.respond(problems.of_status(403))
-    if request.method not in SAFE_METHODS and _from_other_site():
+    if request.method not in SAFE_METHODS and from_other_site():
         return problems.respond(problems.other_site())
     return None
 
 
-def _caller() -> str:
+def tell_of_wrong_token() -> None:
+    """A line in the log, and not more of them than strangers may cause."""
+    if _strangers.admits():
+        logger.warning("{} {} was refused: another admin token, {}", request.method, request.url_rule, caller())
+
+
+def caller() -> str:
     """Who asks, for the log: the other end of the connection, what a proxy says of it, and the request's id."""
     peer, told = request.remote_addr, request.headers.get("X-Forwarded-For", "")
     # Printable, and short: what a stranger sends stands in a line of ours.
     told = "".join(filter(str.isprintable, told[-SHOWN_OF_A_HEADER:]))
     return f"{peer}{f' for {told}' if told else ''}, request {g.request_id}"
+
+
+def _refuse_other_pages(sessions: Sessions, session: str, *, of_dashboard: bool) -> Response | None:
+    """A cookie goes with whatever a browser sends: what changes something must come from a page of this session."""
+    if request.method in SAFE_METHODS:
+        return None
+    if from_other_site() or not (of_dashboard or sessions.has_csrf_token(request, session)):
+        return problems.respond(problems.other_site())
+    # The dashboard's own pages know of no token: its browser must say that one of them asks.
+    if of_dashboard and not {"Sec-Fetch-Site", "Origin"} & set(request.headers.keys()):
+        return problems.respond(problems.other_site())
+    return None
+
+
+def is_token(given: str, token: str) -> bool:
+    """Whether it is the admin token, in a time that does not tell how nearly."""
+    return hmac.compare_digest(given.encode("utf-8", "replace"), token.encode())
 
 
 def _given_token() -> str | None:
@@ -117,7 +142,7 @@ def _given_token() -> str | None:
     return basic.password or None if basic is not None else None
 
 
-def _from_other_site() -> bool:
+def from_other_site() -> bool:
     """Whether a browser, which may know the password, was made to ask this by a page of another site."""
     fetch_site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
     if fetch_site is not None:
@@ -125,10 +150,10 @@ def _from_other_site() -> bool:
     return origin is not None and origin.partition("://")[2] != request.host  # browsers of before 2023
 
 
-def add_dashboard(app: Flask, queue_client: Any, token: str) -> None:
+def add_dashboard(app: Flask, queue_client: Any, token: str, sessions: Sessions) -> None:
     """rq-dashboard at /admin/rq, on our own client: its own would have no timeout, and connect at each request."""
     board = dashboard.blueprint
-    board.before_request_funcs = {None: [lambda: _guard_dashboard(token)]}
+    board.before_request_funcs = {None: [lambda: _guard_dashboard(token, sessions)]}
     board.after_request_funcs = {None: [_without_purchase_ids, _kept_close]}
     dashboard.config.serializer = SERIALIZER
     # The original shows a job's arguments, which are purchase ids: their buyers' secrets.
@@ -143,8 +168,8 @@ def add_dashboard(app: Flask, queue_client: Any, token: str) -> None:
             app.view_functions[endpoint] = _with_our_errors(view)
 
 
-def _guard_dashboard(token: str) -> Response | None:
-    refused = refuse_strangers(token)
+def _guard_dashboard(token: str, sessions: Sessions) -> Response | None:
+    refused = refuse_strangers(token, sessions, of_dashboard=True)
     if refused is not None:
         return refused
     changes = request.url_rule is not None and "POST" in (request.url_rule.methods or ())

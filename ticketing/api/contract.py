@@ -1,4 +1,4 @@
-"""The contract: openapi.yaml beside this file, served as JSON, as a page to read, and as the index of the service.
+"""The contract: openapi.yaml beside this file, served as JSON and as a page to read.
 
 What must stay true: nothing is loaded from elsewhere and no script runs, so the page works, and stays harmless, without
 the network; what it shows is the document and nothing besides.
@@ -53,11 +53,6 @@ def blueprint() -> Blueprint:
     routes = Blueprint("contract", __name__, template_folder="templates")
     as_json = orjson.dumps(document())
     etag = hashlib.sha256(as_json).hexdigest()[:32]
-    calls = orjson.dumps({"name": document()["info"]["title"], "calls": _calls()})
-
-    @routes.get("/")
-    def index() -> Response:
-        return Response(calls, content_type="application/json")
 
     @routes.get("/openapi.json")
     def openapi() -> Response:
@@ -75,8 +70,10 @@ def blueprint() -> Blueprint:
     return routes
 
 
-def _calls() -> dict[str, str]:
-    return {operation["operationId"]: path for path, _, operation in operations()}
+def index() -> dict[str, object]:
+    """Where things are: each call's path by its name."""
+    calls = {operation["operationId"]: path for path, _, operation in operations()}
+    return {"name": document()["info"]["title"], "calls": calls}
 
 
 @cache

@@ -5,6 +5,7 @@ from typing import Any
 import orjson
 from flask import Blueprint, Response, request
 
+from ticketing.api.pace import HEADER, Pace
 from ticketing.api.times import rfc3339
 from ticketing.errors import BadRequest, Fault, StoreError, Unavailable, UnknownEvent
 from ticketing.model import EVENT_ID, EventState
@@ -12,6 +13,7 @@ from ticketing.sale.catalogue import Catalogue
 from ticketing.store.events import in_order
 
 LIMIT_DEFAULT, LIMIT_MAX = 100, 500
+POLLS_PER_S = 50.0  # a process: what open pages are told to keep to, all together
 
 
 def view(state: EventState, *, store_up: bool) -> dict[str, Any]:
@@ -43,6 +45,7 @@ def view(state: EventState, *, store_up: bool) -> dict[str, Any]:
 def blueprint(catalogue: Catalogue) -> Blueprint:
     """The routes."""
     routes = Blueprint("events", __name__)
+    pace = Pace(POLLS_PER_S)
 
     @routes.get("/events")
     def list_events() -> Response:
@@ -53,7 +56,9 @@ def blueprint(catalogue: Catalogue) -> Blueprint:
             states = [state for state in states if in_order(state.event.event_id) > in_order(after)]
         page = states[:limit]
         following = f"/events?limit={limit}&after={page[-1].event.event_id}" if len(states) > limit else None
-        return _json({"events": [view(state, store_up=catalogue.store_up) for state in page], "next": following})
+        answer = _json({"events": [view(state, store_up=catalogue.store_up) for state in page], "next": following})
+        answer.headers[HEADER] = str(pace.after_s())
+        return answer
 
     @routes.get("/events/<text:event_id>")
     def one_event(event_id: str) -> Response:

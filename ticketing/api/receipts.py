@@ -43,6 +43,9 @@ def _pdf(purchase_id: str, stored: StoredReceipt) -> Response:
     answer.headers["Content-Disposition"] = f'inline; filename="tickets-{event_id}.pdf"'
     answer.headers["Cache-Control"] = PRIVATE
     answer.headers["Vary"] = "Accept"
+    # The page for buyers shows it in a frame; no other site may.
+    answer.headers["X-Frame-Options"] = "SAMEORIGIN"
+    answer.headers["Content-Security-Policy"] = "frame-ancestors 'self'"
     answer.set_etag(stored.etag)
     answer.make_conditional(request)
     return answer

@@ -22,6 +22,7 @@ from ticketing.store.queue import ReceiptQueue
 from ticketing.store.sale import Versions
 from ticketing.telemetry import endpoint, logs
 from ticketing.telemetry.backlog import QueueMetrics, ServerMetrics
+from ticketing.telemetry.faults import Faults
 from ticketing.telemetry.processes import Processes
 
 SWEEP_AT_ONCE = 1_000
@@ -94,6 +95,7 @@ class Sweeper:
 def build(settings: Settings) -> Sweeper:
     """The sweeper of these settings, logging as `sweeper`, its metrics told. Connects when it first sweeps."""
     logs.set_up("sweeper", settings.log_level, settings.log_format)
+    Faults(settings.faults_file).keep()
     store = store_of(settings, connections=2)
     queue = ReceiptQueue(queue_client_of(settings), job_timeout_s=settings.receipt_job_timeout_s)
     outbox = OutboxStore(store, tries=settings.receipt_tries, retry_base_ms=settings.receipt_retry_base_ms)

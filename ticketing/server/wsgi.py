@@ -15,6 +15,7 @@ from ticketing import config  # noqa: E402
 from ticketing.app import create_app  # noqa: E402
 from ticketing.operations import Offload  # noqa: E402
 from ticketing.telemetry import logs  # noqa: E402
+from ticketing.telemetry.faults import Faults  # noqa: E402
 
 TRACES_END_S = 1.0  # of what the worker has for its exit
 __all__ = ["app", "started", "stopping"]
@@ -40,6 +41,7 @@ def stopping() -> None:
 
 _settings = config.load()
 logs.set_up("web", _settings.log_level, _settings.log_format)
+Faults(_settings.faults_file).keep()
 _in_a_thread: Offload = gevent.get_hub().threadpool.apply  # a real one: the hub serves others meanwhile
 # Name lookups share the hub's threads, and hang when the network is gone: the journal must not wait behind them.
 _for_the_journal: Offload = ThreadPool(2).apply

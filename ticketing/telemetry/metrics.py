@@ -9,7 +9,7 @@ compares it with a running service.
 import math
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from prometheus_client import (
@@ -282,13 +282,26 @@ class Exposition:
 
     def values(self, name: str, label: str) -> dict[str, float]:
         """The samples called `name`, by one of their labels."""
-        families = self.registry().collect()
-        samples = [sample for family in families for sample in family.samples if sample.name == name]
-        summed: dict[str, float] = {}
-        for sample in samples:
-            key = sample.labels.get(label, "")
-            summed[key] = summed.get(key, 0.0) + sample.value
+        return self.read({name: label})[name]
+
+    def read(self, wanted: Mapping[str, str]) -> dict[str, dict[str, float]]:
+        """The samples of several names, each by one of its labels, from one look at all processes' counters."""
+        summed: dict[str, dict[str, float]] = {name: {} for name in wanted}
+        for family in self.registry().collect():
+            for sample in family.samples:
+                if sample.name in wanted:
+                    values, key = summed[sample.name], sample.labels.get(wanted[sample.name], "")
+                    values[key] = values.get(key, 0.0) + sample.value
         return summed
+
+    def web_processes(self) -> int:
+        """The web processes of this host that live: each has gauges of its own; this one where it speaks alone."""
+        if MULTIPROCESS not in os.environ:
+            return 1
+        pids = {
+            found["pid"]: file for file in self._folders[0].glob("*.db") if (found := LIVE_GAUGES.fullmatch(file.name))
+        }
+        return sum(not _is_of_the_dead(file) for file in pids.values())
 
 
 def quantile(buckets: dict[str, float], share: float) -> float | None:
