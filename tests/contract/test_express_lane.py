@@ -184,6 +184,7 @@ def test_a_fault_of_ours_is_the_same_problem_and_the_same_line(
     lines = [record for record in log if record["level"].name == "ERROR"]
     assert [line["exception"].type for line in lines] == [RuntimeError, RuntimeError]
     assert lines[0]["message"] == lines[1]["message"]
+    assert [way.counted()["failed"] for way in ways] == [1, 1]
 
 
 def test_a_connection_that_breaks_in_the_body_buys_nothing(ways: tuple[Way, Way]) -> None:

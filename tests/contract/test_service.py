@@ -20,6 +20,7 @@ OUTCOMES = {
     "invalid": 0,
     "rate_limited": 0,
     "unavailable": 0,
+    "failed": 0,
 }
 
 

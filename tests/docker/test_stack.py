@@ -210,20 +210,24 @@ def test_down_and_up_keep_what_was_sold(stack: Stack) -> None:
 def test_prometheus_reaches_every_target_and_grafana_reaches_prometheus(stack: Stack) -> None:
     stack.compose("--profile", "monitoring", "up", "--detach", "--wait", "prometheus", "grafana", "jaeger")
 
-    def targets() -> dict[str, str]:
+    def targets() -> list[tuple[str, str]]:
         shown = stack.request("GET", "/api/v1/targets", "PROMETHEUS_PORT").json()["data"]["activeTargets"]
-        return {target["labels"]["job"]: target["health"] for target in shown}
+        return sorted((target["labels"]["job"], target["health"]) for target in shown)
 
-    wait_until(lambda: set(targets().values()) == {"up"}, DEADLINE_S, "every target is up")
-    assert set(targets()) == {"app", "workers", "queue", "prometheus"}
+    workers = [("workers", "up")] * len(stack.inspect("worker"))
+    all_up = [("app", "up"), ("prometheus", "up"), ("queue", "up"), *workers]
+    wait_until(lambda: targets() == all_up, DEADLINE_S, "every target is up, each worker too")
     rules = stack.request("GET", "/api/v1/rules", "PROMETHEUS_PORT").json()["data"]["groups"]
     assert {rule["name"] for group in rules for rule in group["rules"]} == set(alerts())
     query = "/api/v1/query?query=sum(ticketing_tickets_sold)"
 
-    def scraped() -> bool:
-        return bool(stack.request("GET", query, "PROMETHEUS_PORT").json()["data"]["result"])
+    assert stack.buy("1", str(uuid.uuid4())).status == 201
 
-    wait_until(scraped, DEADLINE_S, "scraped")
+    def is_there() -> bool:
+        found = stack.request("GET", query, "PROMETHEUS_PORT").json()["data"]["result"]
+        return bool(found) and float(found[0]["value"][1]) > 0
+
+    wait_until(is_there, DEADLINE_S, "what was sold is scraped")
     assert stack.grafana("/api/health")["database"] == "ok"
     assert {source["uid"] for source in stack.grafana("/api/datasources")} == {"prometheus", "jaeger"}
     assert {found["uid"] for found in stack.grafana("/api/search")} == {one["uid"] for one in dashboards().values()}

@@ -67,7 +67,7 @@ def as_json(exposition: Exposition, states: list[EventState], *, store_up: bool)
         "tickets_sold": sum(state.sold for state in states),
         "tickets_remaining": sum(state.remaining for state in states),
         "purchases": {outcome: int(counted.get(outcome, 0)) for outcome in PURCHASE_OUTCOMES},
-        "errors": int(failed + counted.get("unavailable", 0)),
+        "errors": int(failed + counted.get("unavailable", 0) + counted.get("failed", 0)),
         "receipts": receipt_counts(states),
         "outage": {
             "active": not store_up or _gauge(exposition, "ticketing_outage") > 0,

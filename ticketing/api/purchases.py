@@ -97,6 +97,9 @@ class Purchases:
         except TicketingError as error:
             refusal, outcome = error, OUTCOME_OF.get(type(error), "invalid")
             answer = of_problem(problems.of_error(error))
+        except Exception:  # whoever called answers 500 and logs it; nobody else counts it
+            self._counts.answered("failed", time.perf_counter() - began_s)
+            raise
         took_s = time.perf_counter() - began_s
         self._counts.answered(outcome, took_s)
         location = answer.headers.get("Location", "")

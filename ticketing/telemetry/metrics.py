@@ -50,6 +50,7 @@ PURCHASE_OUTCOMES = (
     "invalid",
     "rate_limited",
     "unavailable",
+    "failed",  # a fault of ours, answered 500
 )
 LATENCY_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1000)
