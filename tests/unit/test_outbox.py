@@ -31,7 +31,7 @@ class FakeQueue:
         self.jobs: list[tuple[str, list[str]]] = []
         self.tries = 0
         self.failure: Exception | None = None
-        self.depth = 0
+        self.waiting = 0
 
     def enqueue(self, event_id: str, jobs: Iterable[list[str]]) -> None:
         self.tries += 1
@@ -39,10 +39,13 @@ class FakeQueue:
             raise self.failure
         self.jobs += [(event_id, job) for job in jobs]
 
-    def level(self) -> QueueLevel:
+    def depth(self) -> int:
         if self.failure is not None:
             raise self.failure
-        return QueueLevel(self.depth, 0, 1)
+        return self.waiting
+
+    def level(self) -> QueueLevel:
+        return QueueLevel(self.depth(), 0, 1)
 
     def say_swept(self) -> None:
         if self.failure is not None:
@@ -87,6 +90,31 @@ def test_what_is_sold_in_a_moment_goes_in_a_few_jobs_an_event(queue: FakeQueue, 
     assert queue.jobs == [("1", ["a", "b", "c"]), ("1", ["d"]), ("2", ["x"])]
     dispatcher.add("1", ["e"])
     settle(lambda: len(queue.jobs) == 4)
+
+
+def test_while_many_jobs_wait_the_next_ones_grow(queue: FakeQueue, dispatcher: Dispatcher) -> None:
+    queue.waiting = subject.BUSY_JOBS
+    dispatcher.add("1", ["a"])
+    gevent.sleep(0.05)
+    dispatcher.add("1", ["b"])
+    gevent.sleep(0.05)
+    assert queue.jobs == []
+    queue.waiting -= 1
+    gevent.sleep(0.05)
+    assert queue.jobs == [("1", ["a", "b"])]
+
+
+def test_a_full_job_and_one_that_has_waited_long_enough_go_to_a_busy_queue_too(
+    queue: FakeQueue, dispatcher: Dispatcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue.waiting = 1_000
+    dispatcher.add("1", ["a", "b", "c"])
+    gevent.sleep(0.05)
+    assert queue.jobs == [("1", ["a", "b", "c"])]
+    monkeypatch.setattr(subject, "PATIENCE_S", 0.01)
+    dispatcher.add("1", ["d"])
+    gevent.sleep(0.1)
+    assert queue.jobs[1:] == [("1", ["d"])]
 
 
 def test_nothing_sold_is_no_job(queue: FakeQueue, dispatcher: Dispatcher) -> None:
@@ -199,7 +227,7 @@ def test_what_is_overdue_is_enqueued_and_what_was_begun_before_goes_alone(queue:
 @pytest.mark.parametrize(("depth", "swept"), [(0, 1), (SHORT_QUEUE_JOBS, 1), (SHORT_QUEUE_JOBS + 1, 0), (5000, 0)])
 def test_nothing_is_swept_while_many_jobs_wait(queue: FakeQueue, depth: int, swept: int) -> None:
     outbox = FakeOutbox({"1": [Overdue("a", 0)]})
-    queue.depth = depth
+    queue.waiting = depth
     assert a_sweeper(queue, outbox).sweep() == swept
     assert bool(outbox.overdue) is not bool(swept)  # it was not moved forward either
 

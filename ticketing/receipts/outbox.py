@@ -4,6 +4,7 @@ What must stay true: nothing is lost here. A purchase is in the store's outbox b
 process drops (a crash, a queue that is away, a full buffer) the sweeper enqueues again.
 """
 
+import time
 from collections import defaultdict
 
 import gevent
@@ -14,6 +15,8 @@ from ticketing.errors import StoreError
 from ticketing.store.queue import ReceiptQueue
 
 MOST = 100_000  # ids that wait here; past that the sweeper's turn is soon enough
+BUSY_JOBS = 4  # that wait: the workers have enough to do for now
+PATIENCE_S = 1.0
 
 
 class Dispatcher:
@@ -52,9 +55,22 @@ class Dispatcher:
     def _run(self) -> None:
         while True:
             self._wake.wait()
-            gevent.sleep(self._collect_s)
+            self._collect()
             self._wake.clear()
             self._enqueue_all()
+
+    def _collect(self) -> None:
+        """A moment; longer while jobs wait. A job has its price, whatever is in it: large ones catch up."""
+        gevent.sleep(self._collect_s)
+        until_s = time.monotonic() + PATIENCE_S
+        while self._count < self._job_size and time.monotonic() < until_s and self._is_busy():
+            gevent.sleep(self._collect_s)
+
+    def _is_busy(self) -> bool:
+        try:
+            return self._queue.depth() >= BUSY_JOBS
+        except StoreError:
+            return False  # enqueueing will say so
 
     def _enqueue_all(self) -> None:
         waiting, self._waiting, self._count = self._waiting, defaultdict(list), 0

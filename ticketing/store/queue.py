@@ -92,11 +92,16 @@ class ReceiptQueue:
     def _traces(self, carriers: list[dict[str, str] | None] | None) -> dict[str, Any] | None:
         return None if carriers is None else {"traces": carriers}
 
+    def depth(self) -> int:
+        """How many jobs wait. Raises StoreError."""
+        with as_store_errors():
+            return self._queue.count
+
     def level(self) -> QueueLevel:
         """How the queue stands. Raises StoreError."""
         with as_store_errors():
             return QueueLevel(
-                depth=self._queue.count,
+                depth=self.depth(),
                 failed=FailedJobRegistry(QUEUE, connection=self.client).get_job_count(cleanup=False),
                 workers=len(Worker.all(queue=self._queue, serializer=SERIALIZER)),  # `count` counts the dead as well
             )
