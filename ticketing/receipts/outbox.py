@@ -69,8 +69,8 @@ class Dispatcher:
     def _is_busy(self) -> bool:
         try:
             return self._queue.depth() >= BUSY_JOBS
-        except StoreError:
-            return False  # enqueueing will say so
+        except Exception:  # enqueueing will say what it is
+            return False
 
     def _enqueue_all(self) -> None:
         waiting, self._waiting, self._count = self._waiting, defaultdict(list), 0
