@@ -7,6 +7,7 @@ warning, and asked no other host for anything.
 import json
 import os
 import shutil
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -128,6 +129,8 @@ EVENTS = [
     event("later", 50, sales={"opens_at": "2031-01-01T10:00:00Z"}),
     event("old", 50),
     event("phone", 50),
+    event("operated", 50),
+    event("watched", 100),
     *(event(name, 50, accent=accent) for name, accent in ACCENTS.items()),
 ]
 
@@ -139,6 +142,29 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     yield service
     service.audit()
     service.stop()
+
+
+@pytest.fixture(scope="package")
+def running_frail(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """One process of each part, and a store that is soon given up."""
+    events = [event("outage", 1000), event("lost", 1000)]
+    folder = tmp_path_factory.mktemp("frail")
+    service = serve(folder, events, STORE_TIMEOUT_S=0.5, WEB_WORKERS=1, RECEIPT_WORKERS=1)
+    yield service
+    service.stop()
+
+
+@pytest.fixture
+def frail(running_frail: Service) -> Iterator[Service]:
+    """A service whose store a test may stop; it goes on afterwards, and the service is well again."""
+    yield running_frail
+    signal_store(running_frail, signal.SIGCONT)
+    wait_until(lambda: running_frail.request("GET", "/health").json()["status"] == "ok", 20, "the outage is over")
+
+
+def signal_store(service: Service, how: signal.Signals) -> None:
+    for process in service.find("valkey-server"):
+        process.send_signal(how)
 
 
 def sold(service: Service, event_id: str) -> int:

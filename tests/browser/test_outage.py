@@ -1,30 +1,14 @@
 """A browser through an outage: the store stops, the page still sells and says how that stands, and all is settled."""
 
 import signal
-from collections.abc import Iterator
-from pathlib import Path
 
-import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import OpenPage, event, serve, sold
+from tests.browser.conftest import OpenPage, signal_store, sold
 from tests.browser.test_buying import buy, choose, expect_bought, till
 from tests.service import Service
 
 PROVISIONAL = "Provisional: bought, waiting for its ticket numbers."
-
-
-@pytest.fixture
-def service(tmp_path: Path) -> Iterator[Service]:
-    service = serve(tmp_path, [event("outage", 1000)], STORE_TIMEOUT_S=0.5, WEB_WORKERS=1, RECEIPT_WORKERS=1)
-    yield service
-    signal_store(service, signal.SIGCONT)
-    service.stop()
-
-
-def signal_store(service: Service, how: signal.Signals) -> None:
-    for process in service.find("valkey-server"):
-        process.send_signal(how)
 
 
 def expect_provisional(page: Page) -> None:
@@ -32,10 +16,10 @@ def expect_provisional(page: Page) -> None:
     expect(till(page)).to_contain_text("Your purchase is safely written down")
 
 
-def test_an_outage_is_told_in_words_and_settled_on_the_open_page(service: Service, open_page: OpenPage) -> None:
-    page = open_page(service.url)
+def test_an_outage_is_told_in_words_and_settled_on_the_open_page(frail: Service, open_page: OpenPage) -> None:
+    page = open_page(frail.url)
     choose(page, "outage", 2)
-    signal_store(service, signal.SIGSTOP)
+    signal_store(frail, signal.SIGSTOP)
     buy(page)
     expect_provisional(page)
     expect(page.locator("#notice")).to_contain_text("main system is away")
@@ -44,9 +28,9 @@ def test_an_outage_is_told_in_words_and_settled_on_the_open_page(service: Servic
     page.keyboard.press("Escape")
     expect(page.get_by_role("region", name="Your tickets").get_by_role("button")).to_contain_text("Numbers follow")
     page.get_by_role("region", name="Your tickets").get_by_role("button").click()
-    signal_store(service, signal.SIGCONT)
+    signal_store(frail, signal.SIGCONT)
     expect_bought(page, "2 tickets are yours")
     expect(till(page).get_by_role("list", name="Ticket numbers").get_by_role("listitem")).to_have_count(2)
     expect(page.locator("#notice")).to_be_hidden()
-    assert sold(service, "outage") == 2
-    service.audit()
+    assert sold(frail, "outage") == 2
+    frail.audit()

@@ -41,6 +41,8 @@ def test_a_stored_receipt_is_served_as_pdf(api: Api, purchase: dict[str, Any], h
     assert answer.headers["Content-Disposition"] == 'inline; filename="tickets-1.pdf"'
     assert answer.headers["Cache-Control"] == "private, no-cache"
     assert answer.headers["Vary"] == "Accept"
+    assert answer.headers["X-Frame-Options"] == "SAMEORIGIN"  # the page for buyers shows it in a frame
+    assert answer.headers["Content-Security-Policy"] == "frame-ancestors 'self'"
     assert purchase["purchase_id"] not in str(answer.headers)
 
 

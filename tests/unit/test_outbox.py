@@ -33,9 +33,6 @@ class FakeQueue:
         self.failure: Exception | None = None
         self.depth = 0
 
-    def say_swept(self) -> None:
-        pass
-
     def enqueue(self, event_id: str, jobs: Iterable[list[str]]) -> None:
         self.tries += 1
         if self.failure is not None:

@@ -6,9 +6,11 @@ from typing import Any
 import gevent
 import pytest
 from gevent import event, socket
+from gevent.pool import Pool
 
 from ticketing.server import connection as module
 from ticketing.server.connection import SEND_S, Connection, Deadlines, Replayed
+from ticketing.server.express_worker import _Door
 
 BIG = 20_000_000
 
@@ -203,3 +205,17 @@ def test_what_was_read_already_is_received_again(ends: Any) -> None:
     replayed.close()
     assert client.recv(10) == b""
     assert server.fileno() == -1, "nothing is closed twice"
+
+
+def test_new_connections_are_taken_in_proportion_to_those_there_are() -> None:
+    listener = socket.socket()
+    pool = Pool(10_000)
+    door = _Door(listener, handle=lambda client, address: None, spawn=pool)
+    taken = []
+    for _ in range(4):
+        taken.append(door.max_accept)
+        for _ in range(16):
+            pool.spawn(gevent.sleep, 60)
+    pool.kill()
+    listener.close()
+    assert taken == [1, 3, 5, 7]

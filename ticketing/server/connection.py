@@ -81,6 +81,22 @@ class Connection:
             data += more
         return data
 
+    def give_way(self) -> None:
+        """The client has room for an answer, and every connection that was ready before has had its turn.
+
+        gevent.sleep(0) would not do: it may come back many times before the loop looks at other sockets.
+        Raises OSError where the client takes nothing for SEND_S.
+        """
+        writable = gevent.get_hub().loop.io(self._client.fileno(), WRITABLE)
+        self.until_s = self._deadlines.now_s + SEND_S
+        try:
+            self._wait(writable)
+        except _Late:
+            raise BrokenPipeError(errno.EPIPE, "the client does not read its answers") from None
+        finally:
+            self.until_s = NEVER
+            writable.close()
+
     def send(self, data: bytes) -> None:
         """All of it is on its way. Raises OSError where the client has gone, or takes nothing for SEND_S."""
         sent = self._send_some(data)
@@ -117,17 +133,9 @@ class Connection:
         return sent
 
     def _send_slowly(self, data: memoryview) -> None:
-        writable = gevent.get_hub().loop.io(self._client.fileno(), WRITABLE)
-        try:
-            while data:
-                self.until_s = self._deadlines.now_s + SEND_S
-                self._wait(writable)
-                self.until_s = NEVER
-                data = data[self._send_some(data) :]
-        except _Late:
-            raise BrokenPipeError(errno.EPIPE, "the client does not read its answer") from None
-        finally:
-            writable.close()
+        while data:
+            self.give_way()
+            data = data[self._send_some(data) :]
 
 
 class Replayed(socket.socket):

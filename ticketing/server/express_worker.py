@@ -94,7 +94,7 @@ class ExpressWorker(ProblemWorker):
         data = b""
         while True:
             if data:
-                gevent.sleep(0)  # a client that sends its requests at once is no reason for the others to wait
+                connection.give_way()  # a client that sends many requests at once is no reason for others to wait
             else:
                 data = connection.receive_first(self._idle_s if self.alive else GRACE_S)
                 if not data:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from ticketing.errors import StoreError
+from ticketing.store import condition
 from ticketing.store.connection import Store
 
 SAFE = "always"
@@ -37,8 +38,7 @@ class ServerState:
 
 def server_state(store: Store) -> ServerState:
     """How the server stands now; what it doesn't tell is 0. Raises StoreError."""
-    lines = (line.partition(":") for line in str(store.one("INFO")).splitlines())
-    told = {name: value.strip() for name, _, value in lines}
+    told = condition.told_by(store)
 
     def number(name: str) -> float:
         return float(told.get(name) or 0)
