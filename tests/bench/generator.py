@@ -231,6 +231,9 @@ class Generator:
 
     def _send(self, line: Line, request: bytes, due_s: float, tally: Tally) -> int:
         """1 when an answer is to come. A request is smaller than a socket's buffer: it goes out whole or not at all."""
+        if line.socket.fileno() < 0:
+            tally.errors["closed while idle"] += 1
+            return 0
         line.due_s = due_s
         line.received = b""
         try:
@@ -251,7 +254,7 @@ class Generator:
         except OSError as error:
             return self._lose(line, type(error).__name__, tally)
         if not data:
-            return self._lose(line, "closed before the answer" if line.due_s else "closed while idle", tally)
+            return self._lose(line, "closed before the answer", tally)
         if line.received:
             data = line.received + data
         head = data.find(b"\r\n\r\n")
@@ -262,9 +265,13 @@ class Generator:
         return data
 
     def _lose(self, line: Line, why: str, tally: Tally) -> bytes | None:
+        """A server may close a connection that asks nothing. It is an error once something is to be asked on it."""
         self._selector.unregister(line.socket)
+        line.socket.close()
+        if not line.due_s:
+            return None
         tally.errors[why] += 1
-        return b"" if line.due_s else None
+        return b""
 
     def _judge(self, line: Line, answer: bytes, ask: Ask, tally: Tally, starts_s: float) -> None:
         now_s = time.monotonic()

@@ -16,11 +16,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from tests.bench import wrk
-from tests.bench.contestants import our_server, product, web_servers
+from tests.bench.contestants import Product, our_server, product, web_servers
+from tests.bench.crew import Crew
 from tests.bench.figures import NotMeasured
-from tests.bench.sitting import purchase
+from tests.bench.generator import Ask
+from tests.bench.sitting import purchase, put_on_sale
 
-EVENT, POOL = "1", 1_000_000
+EVENT, GONE, POOL = "1", "gone", 1_000_000
 RATE_HZ = 500
 FRAME = re.compile(r"^(?P<name>.+) \((?P<file>[^:()]+):?\d*\)$")
 # By the file of a frame; the first that fits, from the innermost frame outwards.
@@ -45,6 +47,7 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("--connections", type=int, default=64)
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--server", choices=web_servers() or None, default=our_server() or None, help="WEB_SERVER")
+    parser.add_argument("--sold-out", action="store_true", help="of an event that is sold out, instead of purchases")
     parser.add_argument("--stacks", type=Path, help="keep the raw stacks, for a flame graph")
     given = parser.parse_args(words)
     folder = Path(tempfile.mkdtemp(prefix="ticketing-profile-"))
@@ -94,18 +97,26 @@ def _short(frame: str) -> str:
     return f"{found['file'].partition('ticketing/')[2]} {found['name']}" if found else frame
 
 
+def _sold_out(ours: Product) -> Ask:
+    """What is asked of an event that has no ticket left."""
+    put_on_sale(GONE, 1, [ours])
+    with Crew() as crew:
+        crew.open(ours.port, 1)
+        crew.wave(purchase([GONE]))
+    return Ask([f"/buy/{GONE}"], {"409": ours.sold_out_text})
+
+
 def _record(folder: Path, given: argparse.Namespace) -> list[str]:
     spy = Path(sys.executable).with_name("py-spy")
     if not spy.exists():
         raise NotMeasured("py-spy is not here: pip install py-spy")
     out = folder / "stacks"
     with product(folder / "service", server=given.server or "") as ours:
-        ours.fill(EVENT, POOL)
+        ask = _sold_out(ours) if given.sold_out else purchase([EVENT])
+        put_on_sale(EVENT, POOL, [ours])
         seconds = given.seconds + 3
         load = threading.Thread(
-            target=wrk.run,
-            args=(ours.port, purchase([EVENT])),
-            kwargs={"connections": given.connections, "seconds": seconds},
+            target=wrk.run, args=(ours.port, ask), kwargs={"connections": given.connections, "seconds": seconds}
         )
         load.start()
         command = [str(spy), "record", "--pid", str(ours.workers[0]), "--format", "raw", "--output", str(out)]

@@ -1,7 +1,10 @@
 """The benchmark: its arithmetic, and real servers, that it measures what it says. Asserts counts, and never times."""
 
+import contextlib
 import json
 import shutil
+import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +19,7 @@ from tests.bench.profile import shares
 from tests.bench.sitting import Plan, Run, Sitting, bought_by_crew, bought_by_wrk, middle, purchase
 from tests.bench.targets import NOT_ASKED, TARGETS, Found, Target, missed, rows, verdict
 from tests.bench.wrk import WrkRun
+from tests.servers import HOST
 
 AT_MOST = Target("x", "something", 0.35, "x", stretch=0.27)
 AT_LEAST = Target("y", "something", 1_500, "/s", at_least=True)
@@ -163,6 +167,66 @@ def test_a_profile_gives_each_sample_to_the_innermost_step() -> None:
         " 75.0%  our HTTP: reading, answering",
         " 25.0%  Flask and Werkzeug",
     ]
+
+
+class OneAnswerServer:
+    """Says the same to each connection, once, and closes it."""
+
+    def __init__(self, said: bytes) -> None:
+        self._said = said
+        self._listener = socket.create_server((HOST, 0))
+        self.port = int(self._listener.getsockname()[1])
+        self._thread = threading.Thread(target=self._serve)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self._thread.join()
+
+    def _serve(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = self._listener.accept()
+                with connection:
+                    connection.recv(65536)
+                    connection.sendall(self._said)
+
+
+@contextlib.contextmanager
+def answering(said: bytes) -> Iterator[Crew]:
+    server = OneAnswerServer(said)
+    try:
+        with Crew() as crew:
+            assert crew.open(server.port, 3) == 3
+            yield crew
+    finally:
+        server.stop()
+
+
+SAID = b'HTTP/1.1 201 Created\r\nContent-Length: 34\r\n\r\n{"status":"sold","tickets":["E1"]}'
+
+
+def test_a_connection_that_is_closed_after_its_answer_is_an_error_only_for_the_next_request() -> None:
+    with answering(SAID) as crew:
+        first = crew.wave(Ask(["/buy/1"], {"201": '"sold"'}))
+        second = crew.wave(Ask(["/buy/1"], {"201": '"sold"'}))
+    assert (first.answers, first.errors, first.wrong) == (3, {}, 0)
+    assert first.refusal == "a ticket was sold twice"
+    assert (second.answers, sum(second.errors.values())) == (0, 3)
+
+
+def test_half_an_answer_is_none() -> None:
+    with answering(SAID[:-1]) as crew:
+        seen = crew.wave(Ask(["/buy/1"], {"201": '"sold"'}))
+    assert (seen.answers, seen.errors) == (0, {"closed before the answer": 3})
+
+
+def test_an_answer_without_the_wanted_body_is_wrong() -> None:
+    with answering(SAID) as crew:
+        seen = crew.loop(Ask(["/buy/1"], {"201": '"provisional"'}), count=2)
+    assert (seen.answers, seen.wrong) == (2, 2)
+    assert seen.example.startswith("HTTP/1.1 201 Created {")
 
 
 @pytest.fixture(scope="module")
