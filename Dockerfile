@@ -24,7 +24,7 @@ COPY --from=packages /packages /usr/local
 COPY --from=packages /app /app
 
 WORKDIR /app
-ENV HOST=0.0.0.0 DATA_DIR=/data METRICS_DIR=/metrics LOG_FORMAT=json PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+ENV HOST=0.0.0.0 DATA_DIR=/data METRICS_DIR=/metrics METRICS_HOST=0.0.0.0 METRICS_PORT=3060 LOG_FORMAT=json PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 USER 10001:10001
 EXPOSE 3049
 # It asks whether the process lives. Whether it can sell is /health/ready: an outage is no reason to restart anything.

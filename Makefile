@@ -10,7 +10,7 @@ FIND_PYTHON = for python in python3.13 python3.12 python3.11 python3; do \
 	done; \
 	if [ -z "$$python" ]; then echo "Python 3.11 or later is needed, and none was found on the PATH."; exit 1; fi
 
-.PHONY: help run dev seeds audit load chaos test test-docker lint format lock audit-deps clean install install-dev
+.PHONY: help run dev seeds audit load chaos bench test test-docker lint format lock audit-deps clean install install-dev
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,6 +29,9 @@ audit: install ## check on the running store that every ticket is sold once at m
 
 load: install-dev ## buy like a crowd, judge what came of it; make load ARGS="--event 1 --connections 5000"
 	@exec $(PY) -m tests.load $(or $(ARGS),--full)
+
+bench: install-dev ## measure every target of speed beside its peers, half an hour; make bench ARGS=--quick
+	@exec $(PY) -m tests.bench $(ARGS)
 
 test: lint ## lint, types, import contracts, and every test
 	@$(PY) -m pytest

@@ -57,9 +57,10 @@ def valkey_binary() -> str:
 class ValkeyServer:
     """One real server in a folder of its own: append-only file, every write on disk before it is answered."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, binary: str = "") -> None:
         self.folder = folder
         self.port = free_port()
+        self._binary = binary
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -115,7 +116,7 @@ class ValkeyServer:
         }
         words = [word for name, value in settings.items() for word in (f"--{name}", value)]
         with (self.folder / "server.log").open("ab") as log:
-            return subprocess.Popen([valkey_binary(), *words, *options], stdout=log, stderr=log)
+            return subprocess.Popen([self._binary or valkey_binary(), *words, *options], stdout=log, stderr=log)
 
     def _answers(self) -> bool:
         try:
@@ -151,7 +152,8 @@ def environment(data_dir: Path, **settings: object) -> dict[str, str]:
     Start it with a working directory that holds no .env (`data_dir` is good): PYTHONPATH finds the code.
     """
     kept = {name: value for name, value in os.environ.items() if name in {"PATH", "HOME", "LANG", "TMPDIR"}}
-    own = {"DATA_DIR": data_dir, "PYTHONPATH": ROOT, "PYTHONUNBUFFERED": "1", "ID_SECRET": ID_SECRET, **settings}
+    own = {"DATA_DIR": data_dir, "PYTHONPATH": ROOT, "PYTHONUNBUFFERED": "1", "ID_SECRET": ID_SECRET}
+    own |= {"METRICS_PORT": 0, **settings}  # those who run at once would share a port
     return kept | {name: str(value) for name, value in own.items()}
 
 

@@ -214,10 +214,13 @@ class Service:
         self.metrics.outage.set(self.breaker.is_open)
         self.metrics.reserve.set(tally.reserve_tickets)
         self.metrics.unsettled.set(tally.unsettled + tally.parked)
+        self.metrics.parked.set(tally.parked)
+        self.metrics.voids.set(tally.voids)
 
     def _on_batch(self, report: BatchReport) -> None:
         self.dispatcher.add(report.event_id, report.sold_ids)
         self.metrics.batch.observe(report.purchases)
+        self.metrics.batch_duration.observe(report.seconds)
         outcomes = ", ".join(f"{count} {outcome}" for outcome, count in report.outcomes.items())
         trouble = [outcome for outcome in TROUBLES if report.outcomes[outcome]]
         if not trouble:
@@ -281,7 +284,9 @@ def _add_routes(app: Flask, service: Service) -> None:
     app.register_blueprint(receipts.blueprint(service.receipts))
     app.register_blueprint(events.blueprint(service.catalogue))
     app.register_blueprint(health.blueprint(service.health))
-    app.register_blueprint(metrics.blueprint(service.exposition, service.catalogue))
+    app.register_blueprint(
+        metrics.blueprint(service.exposition, service.catalogue, lambda: service.keeper.halted_events)
+    )
     token = service.settings.admin_token
     sessions = Sessions(service.settings.id_secret, token)
     app.register_blueprint(admin.blueprint(service.operations, token, sessions))

@@ -93,13 +93,15 @@ class Settings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["auto", "text", "json"] = "auto"
     metrics_dir: Path | None = None
-    prometheus_url: str = ""
-    grafana_url: str = ""
-    jaeger_url: str = ""
+    metrics_host: str = "127.0.0.1"
+    metrics_port: Annotated[int, Field(ge=0, le=65_000)] = 3060
 
     otel_exporter_otlp_endpoint: str = ""  # these three by OpenTelemetry's own names
     otel_traces_sampler: Sampler = "parentbased_traceidratio"
     otel_traces_sampler_arg: Annotated[float, Field(ge=0, le=1)] = 1.0
+    prometheus_url: str = ""
+    grafana_url: str = ""
+    jaeger_url: str = ""
 
     @field_validator("log_level", mode="before")
     @classmethod
@@ -123,7 +125,7 @@ class Settings(BaseSettings):
 
     @field_validator("otel_exporter_otlp_endpoint", "prometheus_url", "grafana_url", "jaeger_url")
     @classmethod
-    def _http_address(cls, value: str) -> str:
+    def _web_address(cls, value: str) -> str:
         if value and not value.startswith(("http://", "https://")):
             raise ValueError("must start with http:// or https://")
         return value

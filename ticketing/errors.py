@@ -13,6 +13,7 @@
     │   ├── BuyerLimit                  this buyer would hold more than one buyer may
     │   ├── NotOnSale                   upcoming, paused or closed
     │   └── KeyReused                   this key bought something else before
+    ├── IssuedMismatch              an operator adds tickets to a number that the event never had
     ├── Unavailable                 no answer can be given now; ask again after retry_after_s
     │   └── PurchaseUnavailable         of a purchase: its key tells later what became of it
     └── StoreError                  Redis did not answer as it should
@@ -113,6 +114,16 @@ class NotOnSale(Refusal):
 
 class KeyReused(Refusal):
     """The idempotency key stands for another purchase of this event."""
+
+
+@dataclass
+class IssuedMismatch(TicketingError):
+    """Tickets were to be added to more than the `issued` that there are; none was."""
+
+    issued: int
+
+    def __str__(self) -> str:
+        return f"only {self.issued} tickets are issued: none was added"
 
 
 class Unavailable(TicketingError):

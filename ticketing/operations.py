@@ -10,7 +10,7 @@ from typing import Any
 
 from loguru import logger
 
-from ticketing.errors import StoreError, UnknownEvent
+from ticketing.errors import IssuedMismatch, StoreError, UnknownEvent
 from ticketing.model import EventState
 from ticketing.receipts.files import ReceiptFiles
 from ticketing.sale import audit
@@ -33,6 +33,11 @@ def directly(work: Callable[[], Any]) -> Any:
 def _record(by: str, verb: str, done: str, event_id: str | None = None) -> None:
     of_event = {} if event_id is None else {"event_id": event_id}
     logger.bind(operator=by, verb=verb, **of_event).warning("operator, {}: {}", by, done)
+
+
+def _refuse_above(issued: int, issued_before: int) -> None:
+    if issued_before > issued:
+        raise IssuedMismatch(issued)
 
 
 class Operations:
@@ -100,15 +105,17 @@ class Operations:
         return {"event_id": event_id, "state": now.state(now.as_of_ms)}
 
     def add_tickets(self, event_id: str, more: int, issued_before: int | None = None, *, by: str) -> dict[str, Any]:
-        """`more` tickets are issued beside those there are. Raises UnknownEvent, StoreError.
+        """`more` tickets are issued beside those there are. Raises UnknownEvent, IssuedMismatch, StoreError.
 
         With `issued_before` it is safe to repeat: the event then has `issued_before + more` tickets, or more already.
+        A number that the event never had is refused: it would issue all that lie between.
         Without it a repetition adds them again; where it raises in the middle, `issued` shows what was added.
         """
         state = self._state(event_id)
         if issued_before is None:
             issued = self._events.add_more(event_id, state.seed, state.issued, more)
         else:
+            _refuse_above(state.issued, issued_before)
             issued = self._events.add_up_to(event_id, state.seed, state.issued, issued_before + more)
         added = more if issued_before is None else max(0, issued - state.issued)
         _record(by, "add", f"{added} tickets added to event {event_id}, {issued} issued", event_id)

@@ -7,10 +7,12 @@ Docker waits twice as long after each end, up to a minute.
 import os
 import secrets
 import sys
+from pathlib import Path
 
 from loguru import logger
 
 from ticketing import config
+from ticketing.config import Settings
 from ticketing.errors import SettingsError, StoreError
 from ticketing.telemetry import logs
 from ticketing.telemetry.claims import claim
@@ -32,6 +34,8 @@ def main() -> int:
 
     from prometheus_client import values
 
+    import ticketing.telemetry.metrics  # noqa: F401 - it has files named by the process id: the claim comes after it
+
     # The files are named by the claim: another process that takes it over goes on with them.
     values.ValueClass = values.MultiProcessValue(lambda: claimed.number)
 
@@ -39,6 +43,7 @@ def main() -> int:
     from ticketing.store.queue import run_worker
     from workers import jobs
 
+    _tell_metrics(settings, claimed.folder)
     jobs.warm_up()
     try:
         run_worker(queue_client_of(settings), f"receipts-{os.getpid()}-{secrets.token_hex(4)}")
@@ -48,6 +53,16 @@ def main() -> int:
     finally:
         jobs.end()
     return 0
+
+
+def _tell_metrics(settings: Settings, folder: Path) -> None:
+    from ticketing.telemetry import endpoint
+    from ticketing.telemetry.metrics import Summed
+    from ticketing.telemetry.processes import Processes
+
+    if settings.metrics_port:
+        ports = endpoint.worker_ports(settings.metrics_port)
+        endpoint.serve(settings.metrics_host, ports, Summed([folder]), Processes("receipts", lambda: [os.getpid()]))
 
 
 if __name__ == "__main__":

@@ -351,3 +351,11 @@ def test_what_is_refused_leaves_no_line_of_a_deed(api: Api, log: list[Any]) -> N
         assert api.admin("POST", path, json=body).status_code in {400, 404}
     assert api.post("/admin/events/1/pause").status_code == 401
     assert not [record for record in log if "operator" in record["message"]]
+
+
+def test_tickets_are_not_added_to_a_number_that_the_event_never_had(api: Api) -> None:
+    """A slip of the hand in `issued` would issue every ticket that lies between."""
+    api.open_event(tickets=10)
+    answer = api.admin("POST", "/admin/events/1/tickets", json={"add": 5, "issued": 1_000_000})
+    assert problem_of(answer) == (409, "issued-mismatch")
+    assert answer.get_json()["issued"] == api.state().issued == 10

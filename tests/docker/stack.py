@@ -1,7 +1,7 @@
 """The stack of docker-compose.yml on whichever engine answers, as a project of its own on free ports.
 
-What must stay true: it is the files of this repository, with .env.example as their .env; afterwards no container,
-network or volume of it is left, whatever a test did to it.
+What must stay true: it is the files of this repository, with .env.example and what a test sets besides as their .env;
+afterwards no container, network or volume of it is left, whatever a test did to it.
 """
 
 import base64
@@ -53,11 +53,12 @@ def _kept() -> dict[str, str]:
 class Stack:
     """The running stack."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, **settings: str) -> None:
         self.project = f"ticketing-test-{os.getpid()}"
         self.ports = {name: free_port() for name in PUBLISHED}
         self._env_file = folder / ".env"
-        self._env_file.write_bytes((ROOT / ".env.example").read_bytes())
+        own = "".join(f"{name}={value}\n" for name, value in settings.items())
+        self._env_file.write_text((ROOT / ".env.example").read_text() + own)
 
     def compose(self, *words: str, deadline_s: float = COMMAND_DEADLINE_S) -> str:
         """What `docker compose` printed. It succeeded."""

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.docker.stack import Buyers, Stack, require_engine
+from tests.monitoring.catalogue import alerts, dashboards
 from tests.servers import wait_until
 from ticketing.receipts.files import ReceiptFiles
 
@@ -214,7 +215,9 @@ def test_prometheus_reaches_every_target_and_grafana_reaches_prometheus(stack: S
         return {target["labels"]["job"]: target["health"] for target in shown}
 
     wait_until(lambda: set(targets().values()) == {"up"}, DEADLINE_S, "every target is up")
-    assert set(targets()) == {"ticketing", "prometheus"}
+    assert set(targets()) == {"app", "workers", "queue", "prometheus"}
+    rules = stack.request("GET", "/api/v1/rules", "PROMETHEUS_PORT").json()["data"]["groups"]
+    assert {rule["name"] for group in rules for rule in group["rules"]} == set(alerts())
     query = "/api/v1/query?query=sum(ticketing_tickets_sold)"
 
     def scraped() -> bool:
@@ -223,6 +226,7 @@ def test_prometheus_reaches_every_target_and_grafana_reaches_prometheus(stack: S
     wait_until(scraped, DEADLINE_S, "scraped")
     assert stack.grafana("/api/health")["database"] == "ok"
     assert {source["uid"] for source in stack.grafana("/api/datasources")} == {"prometheus", "jaeger"}
+    assert {found["uid"] for found in stack.grafana("/api/search")} == {one["uid"] for one in dashboards().values()}
     proxied = stack.grafana("/api/datasources/proxy/uid/prometheus" + query)
     assert float(proxied["data"]["result"][0]["value"][1]) > 0
     assert stack.request("GET", "/api/services", "JAEGER_PORT").status == 200

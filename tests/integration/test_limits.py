@@ -1,10 +1,12 @@
 """What a running service lets a client do: the rate limit over all its processes, behind a proxy too."""
 
+import http.client
+import socket
 from collections.abc import Iterator
 
 import pytest
 
-from tests.servers import wait_until
+from tests.servers import HOST, wait_until
 from tests.service import Service
 
 BURST = 40
@@ -42,6 +44,27 @@ def test_all_web_processes_count_a_client_together(service: Service) -> None:
 def _counted(service: Service) -> tuple[int, int]:
     purchases = service.request("GET", "/metrics?format=json").json()["purchases"]
     return purchases["sold"], purchases["rate_limited"]
+
+
+def test_who_is_turned_away_with_a_body_keeps_its_connection(service: Service) -> None:
+    """The body was not read: it must not be taken for the next request."""
+    body = b"GET /nope HTTP/1.1\r\nHost: x\r\n\r\n" + b"x" * 3_000
+    head = b"POST /buy/rock HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 203.0.113.10\r\n"
+    head += b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body)
+    statuses(service, BURST, "203.0.113.10")
+    with socket.create_connection((HOST, service.port), timeout=10) as connection:
+        answers = http.client.HTTPResponse
+        for _ in range(3):
+            connection.sendall(head + body)
+            answer = answers(connection)
+            answer.begin()
+            assert answer.status == 429
+            answer.read()
+        connection.sendall(b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n")
+        answer = answers(connection)
+        answer.begin()
+        assert answer.status == 200
+        answer.read()
 
 
 def test_a_client_behind_the_proxy_can_not_write_itself_another_address(service: Service) -> None:

@@ -25,6 +25,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         LOG_LEVEL="DEBUG",
         LOG_FORMAT="json",
         STORE_TIMEOUT_S=0.5,
+        RESERVE_PER_MILLE=100,  # each process has more in reserve than a test buys in an outage
     )
     service.start()
     service.seed({"rock": 500})

@@ -45,6 +45,13 @@ def service(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     assert "Traceback" not in service.log.read_text()
 
 
+def test_a_request_line_may_have_what_the_contract_says(service: Service) -> None:
+    for length, status in ((8_000, b"404"), (8_300, b"414")):
+        with socket.create_connection((HOST, service.port), timeout=10) as connection:
+            connection.sendall(b"GET /events/" + b"x" * length + b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            assert _read_to_the_end(connection).startswith(b"HTTP/1.1 " + status)
+
+
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_gunicorn_refuses_is_a_problem_and_changes_nothing(service: Service, name: str) -> None:
     sent, status, kind = REFUSED[name]
@@ -83,6 +90,22 @@ def test_a_body_that_drips_is_cut_off(service: Service) -> None:
         answer = _read_to_the_end(connection)
     assert answer.startswith(b"HTTP/1.1 400 ")
     assert b"/problems/malformed-request" in answer
+
+
+def test_a_body_that_goes_on_dripping_is_cut_off_too(service: Service) -> None:
+    """Each byte comes soon enough; all of them would take an hour."""
+    with socket.create_connection((HOST, service.port), timeout=30) as connection:
+        connection.sendall(b"POST /buy/rock HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n")
+        connection.sendall(b"Content-Length: 10000\r\n\r\n{")
+        connection.settimeout(0.25)
+        answer = b""
+        for _ in range(160):
+            try:
+                answer = connection.recv(65536)
+                break
+            except TimeoutError:
+                connection.sendall(b" ")
+    assert answer.startswith(b"HTTP/1.1 400 ")
 
 
 @pytest.mark.parametrize("web_server", WEB_SERVERS)

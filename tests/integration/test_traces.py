@@ -183,17 +183,23 @@ def test_purchases_of_one_moment_are_linked_from_few_batches_each_from_one(
     assert {span.trace_id for span in receiver.named("receipt")} == {TRACE, *(span.trace_id for span in bought)}
 
 
-def test_log_lines_name_their_trace(service: Service, receiver: SpanReceiver, trace_of_one: dict[str, Span]) -> None:
+def test_log_lines_name_their_trace_and_how_long_it_took(
+    service: Service, receiver: SpanReceiver, trace_of_one: dict[str, Span], bought: Reply
+) -> None:
     request = trace_of_one["POST /buy/{event_id}"]
     batch, job = (linking_to(receiver, name, request) for name in ("sale batch", "receipts job"))
     web, receipts = lines_of(service, "web"), [*lines_of(service, "receipts-1"), *lines_of(service, "receipts-2")]
     [of_purchase] = [line for line in web if line.get("trace_id") == TRACE]
-    assert (of_purchase["level"], of_purchase["message"].partition(":")[0]) == ("DEBUG", "event rock")
-    [told] = [line["message"] for line in web if line.get("trace_id") == batch.trace_id]
-    assert told.startswith("event rock: 2 tickets, 1 sold")
+    assert (of_purchase["level"], of_purchase["outcome"]) == ("DEBUG", "sold")
+    assert of_purchase["request_id"] == bought.headers["X-Request-ID"]
+    [of_batch] = [line for line in web if line.get("trace_id") == batch.trace_id]
+    assert of_batch["message"].startswith("event rock: 2 tickets, 1 sold")
     [of_job] = [line for line in receipts if line.get("trace_id") == job.trace_id]
     assert of_job["message"].startswith("event rock: 1 receipts stored, 0 not, in ")
-    assert (of_job["event_id"], of_job["stored"]) == ("rock", 1)
+    assert of_job["stored"] == 1
+    for line in (of_purchase, of_batch, of_job):
+        assert line["event_id"] == "rock"
+        assert line["duration_ms"] > 0
     assert all("trace_id" not in line for line in web if "listening" in line["message"])
 
 
@@ -259,7 +265,7 @@ def one_worker(folder: Path, server: ValkeyServer, **settings: object) -> Iterat
         yield port, modules
     finally:
         os.kill(process.pid, signal.SIGTERM)
-        process.wait(30)
+        assert process.wait(30) == 0
 
 
 def buy_of(port: int) -> int:
@@ -292,3 +298,18 @@ def test_a_web_process_imports_opentelemetry_only_where_traces_are_on(
         assert {span.name for span in receiver.spans} == (
             {"POST /buy/{event_id}", "sale", "sale batch"} if on else set()
         )
+
+
+def test_a_receiver_that_is_away_harms_no_sale_and_no_stop(
+    tmp_path: Path, valkey_server: ValkeyServer, real_store: Store
+) -> None:
+    Sale(real_store, greeted=False).open(10)
+    log = tmp_path / "web.log"
+    nobody = f"http://{HOST}:{free_port()}"
+    with one_worker(tmp_path, valkey_server, OTEL_EXPORTER_OTLP_ENDPOINT=nobody) as (port, _):
+        wait_until(lambda: listens(port), ARRIVAL_S, "it listens")
+        wait_until(lambda: buy_of(port) == 201, ARRIVAL_S, log.read_text())
+        wait_until(lambda: "traces don't arrive" in log.read_text(), ARRIVAL_S, "it says so")
+        assert [buy_of(port) for _ in range(10)] == [201] * 9 + [409]
+    assert "Traceback" not in log.read_text()
+    assert log.read_text().count("traces don't arrive") == 1

@@ -1,5 +1,6 @@
 """Connections on both workers: their limits, their ends, who is served first, and who takes the new ones."""
 
+import contextlib
 import re
 import signal
 import socket
@@ -188,43 +189,71 @@ def test_a_slow_reader_gets_all_and_keeps_nobody_waiting(start: Start, web_serve
     assert len(answer.partition(b"\r\n\r\n")[2]) == 20_000_000
 
 
-def released(server: Gunicorn, ready: dict[socket.socket, bytes]) -> None:
-    """All of this is there at once when the process, which stood still, goes on."""
+@contextmanager
+def standing_still(server: Gunicorn) -> Iterator[None]:
+    """The process does nothing meanwhile, so that all that is sent is there at once when it goes on."""
     with server.connect() as blocking:
         blocking.sendall(ask("/block"))
         wait_until((server.folder / "blocked").exists, 10)
-        for connection, sent in ready.items():
-            connection.sendall(sent)
+        yield
         (server.folder / "go").touch()
         assert read_answer(blocking).endswith(b'"went on"')
+
+
+@contextmanager
+def known(server: Gunicorn, count: int) -> Iterator[list[socket.socket]]:
+    """Connections that the server has accepted."""
+    with connections(server, count) as made:
+        for each in made:
+            each.sendall(ask("/count"))
+            number_in(read_answer(each))
+        yield made
+
+
+def numbers_of(connection: socket.socket, count: int) -> list[int]:
+    return [number_in(read_answer(connection)) for _ in range(count)]
 
 
 def test_a_client_that_sends_a_thousand_requests_at_once_waits_its_turn(start: Start) -> None:
     server = start("express")
     many = 1000
-    with connections(server, CROWD) as crowd, server.connect() as greedy:
-        for each in (*crowd, greedy):  # all are accepted
-            each.sendall(ask("/count"))
-            number_in(read_answer(each))
-        released(server, {greedy: ask("/count") * many} | dict.fromkeys(crowd, ask("/count")))
-        of_the_crowd = [number_in(read_answer(each)) for each in crowd]
-        of_the_greedy = [number_in(read_answer(greedy)) for _ in range(many)]
-    before_the_crowd = [number for number in of_the_greedy if number < max(of_the_crowd)]
-    assert len(before_the_crowd) < many / 4
+    with known(server, CROWD + 1) as (greedy, *crowd):
+        with standing_still(server):
+            greedy.sendall(ask("/count") * many)
+            for each in crowd:
+                each.sendall(ask("/count"))
+        of_the_crowd = [number for each in crowd for number in numbers_of(each, 1)]
+        of_the_greedy = numbers_of(greedy, many)
+    assert len([number for number in of_the_greedy if number < max(of_the_crowd)]) < 20
     assert len({*of_the_crowd, *of_the_greedy}) == CROWD + many
 
 
 def test_two_hundred_busy_connections_are_served_in_turn(start: Start) -> None:
     server = start("express")
     rounds = 10
-    with connections(server, CROWD) as crowd:
-        for each in crowd:
-            each.sendall(ask("/count"))
-            number_in(read_answer(each))
-        released(server, dict.fromkeys(crowd, ask("/count") * rounds))
-        told = [[number_in(read_answer(each)) for _ in range(rounds)] for each in crowd]
+    with known(server, CROWD) as crowd:
+        with standing_still(server):
+            for each in crowd:
+                each.sendall(ask("/count") * rounds)
+        told = [numbers_of(each, rounds) for each in crowd]
     assert len({number for each in told for number in each}) == CROWD * rounds
     assert max(each[0] for each in told) < min(each[-1] for each in told), "nobody is done before all have begun"
+
+
+def test_new_connections_are_taken_while_others_are_busy(start: Start) -> None:
+    """A process with many busy connections takes several new ones at a time."""
+    server = start("express")
+    rounds = 20
+    with known(server, CROWD) as busy, contextlib.ExitStack() as at_the_end:
+        with standing_still(server):
+            new = at_the_end.enter_context(connections(server, CROWD))
+            for each in new:
+                each.sendall(ask("/count"))
+            for each in busy:
+                each.sendall(ask("/count") * rounds)
+        of_the_new = [number for each in new for number in numbers_of(each, 1)]
+        lasts = [numbers_of(each, rounds)[-1] for each in busy]
+    assert max(of_the_new) < min(lasts)
 
 
 def test_two_workers_share_a_crowd_that_comes_at_once(start: Start) -> None:
@@ -235,18 +264,3 @@ def test_two_workers_share_a_crowd_that_comes_at_once(start: Start) -> None:
         shares = Counter(number_in(read_answer(each)) for each in crowd)
     assert len(shares) == 2
     assert min(shares.values()) > 600 / 6
-
-
-def test_new_connections_are_taken_while_others_are_busy(start: Start) -> None:
-    """A process with many busy connections takes several new ones at a time."""
-    server = start("express")
-    rounds = 20
-    with connections(server, CROWD) as busy:
-        for each in busy:
-            each.sendall(ask("/count"))
-            number_in(read_answer(each))
-        with connections(server, CROWD) as new:
-            released(server, dict.fromkeys(busy, ask("/count") * rounds) | dict.fromkeys(new, ask("/count")))
-            of_the_new = [number_in(read_answer(each)) for each in new]
-            lasts = [[number_in(read_answer(each)) for _ in range(rounds)][-1] for each in busy]
-    assert max(of_the_new) < max(lasts)

@@ -2,6 +2,7 @@
 
 import re
 from fnmatch import fnmatch
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +11,9 @@ import yaml
 from tests.servers import ROOT
 from tests.unit.test_config import CONTAINERS_ALONE, LINE
 from ticketing.config import Settings
+from ticketing.telemetry.endpoint import worker_ports
 
+PROMETHEUS: dict[str, Any] = yaml.safe_load((ROOT / "prometheus.yml").read_text())
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 COMPOSE_TEXT = (ROOT / "docker-compose.yml").read_text()
 COMPOSE: dict[str, Any] = yaml.safe_load(COMPOSE_TEXT)
@@ -18,7 +21,8 @@ SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 PARTS = ("app", "worker", "scheduler", "seeds")
 MONITORING = ("prometheus", "grafana", "jaeger")
 VARIABLE = re.compile(r"\$\{([A-Z_]+)(?::-([^}]*))?\}")
-IN_THE_IMAGE = {"HOST", "PORT", "DATA_DIR", "METRICS_DIR", "JOURNAL_FOLDER"}  # the host's are not the containers'
+# The host's are not the containers', and prometheus.yml names their ports.
+IN_THE_IMAGE = {"HOST", "PORT", "DATA_DIR", "METRICS_DIR", "METRICS_HOST", "METRICS_PORT", "JOURNAL_FOLDER"}
 NOT_IN_A_CONTAINER = {"STORE_PORT", "RECEIPT_WORKERS"}  # how many others there are, and a store that it starts itself
 
 
@@ -129,7 +133,7 @@ def test_every_setting_reaches_the_parts_and_none_is_unknown(service: str) -> No
     known = {name.upper() for name in Settings.model_fields}
     assert given <= known
     assert known - given == IN_THE_IMAGE | NOT_IN_A_CONTAINER
-    assert {"HOST", "DATA_DIR", "METRICS_DIR", "LOG_FORMAT"} <= set(image_environment())
+    assert {"HOST", "DATA_DIR", "METRICS_DIR", "METRICS_HOST", "METRICS_PORT", "LOG_FORMAT"} <= set(image_environment())
 
 
 def test_there_are_as_many_workers_as_the_setting_says() -> None:
@@ -177,10 +181,30 @@ def test_a_part_has_time_to_finish_what_it_has_begun() -> None:
 
 
 def test_prometheus_scrapes_services_of_the_stack() -> None:
-    scraped = yaml.safe_load((ROOT / "prometheus.yml").read_text())["scrape_configs"]
-    targets = {target for job in scraped for static in job["static_configs"] for target in static["targets"]}
-    assert "app:3049" in targets
-    assert {target.partition(":")[0] for target in targets} <= {*SERVICES, "localhost"}
+    ports = {name: int(image_environment()["METRICS_PORT"]) for name in ("scheduler",)}
+    scraped = {job["job_name"]: job for job in PROMETHEUS["scrape_configs"]}
+    targets = {
+        name: [target for static in job.get("static_configs", []) for target in static["targets"]]
+        for name, job in scraped.items()
+    }
+    assert targets == {
+        "app": ["app:3049"],
+        "workers": [],
+        "queue": [f"scheduler:{ports['scheduler']}"],
+        "prometheus": ["localhost:9090"],
+    }
+    [workers] = scraped["workers"]["dns_sd_configs"]  # one address a container
+    assert (workers["names"], workers["type"]) == (["worker"], "A")
+    assert workers["port"] == worker_ports(ports["scheduler"])[0]
+
+
+def test_prometheus_finds_its_rules_where_they_are_mounted() -> None:
+    mounts = dict(volume.split(":")[:2] for volume in SERVICES["prometheus"]["volumes"])
+    assert mounts["./prometheus.yml"] == "/etc/prometheus/prometheus.yml"
+    for rules in PROMETHEUS["rule_files"]:
+        folder = Path(rules).parent
+        assert mounts[f"./{folder}"] == f"/etc/prometheus/{folder}"
+        assert (ROOT / rules).exists()
 
 
 def test_the_build_sees_what_the_image_takes_and_no_secret() -> None:

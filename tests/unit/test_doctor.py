@@ -2,7 +2,9 @@
 
 import errno
 import os
+import re
 import resource
+import shlex
 import threading
 from collections.abc import Iterable
 from dataclasses import replace
@@ -12,12 +14,14 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tests.servers import free_port
+from tests.servers import ROOT, free_port
 from tests.unit.test_counter import a_state
+from ticketing.__main__ import _parser
 from ticketing.config import Settings
-from ticketing.doctor import machine, sale, secrets
+from ticketing.doctor import machine, sale, secrets, server
 from ticketing.doctor.finding import Finding, Level, carried_out, ok
 from ticketing.errors import StoreRefused
+from ticketing.store.queue import QueueLevel
 
 GOOD = "k7VvQ2m9XwT4uYb1ZrN8cH5jLs3DfGpA"
 MOUNTS = """\
@@ -227,3 +231,40 @@ def test_a_check_that_breaks_is_a_failure_and_the_others_go_on() -> None:
     found = list(carried_out([("broken", breaks), ("other", lambda: [ok("other", "well")])]))
     assert levels(found) == {"broken": Level.FAIL, "other": Level.OK}
     assert "it went away" in found[0].found
+
+
+@pytest.mark.parametrize(("alive", "level"), [(2, Level.OK), (1, Level.WARN), (0, Level.FAIL)])
+def test_receipts_need_workers(alive: int, level: Level) -> None:
+    assert server._workers(QueueLevel(0, 0, alive), 2).level is level
+
+
+def test_a_service_that_runs_and_can_not_sell_fails(tmp_path: Path) -> None:
+    with HTTPServer(("127.0.0.1", 0), Unready) as unready:
+        thread = threading.Thread(target=unready.handle_request)
+        thread.start()
+        (finding,) = sale.web(settings(tmp_path, port=unready.server_port))
+        thread.join(10)
+    assert levels([finding]) == {"web": Level.FAIL}
+    assert "why it can't" in finding.found
+
+
+class Unready(BaseHTTPRequestHandler):
+    """A web process that can't sell."""
+
+    def do_GET(self) -> None:
+        body = b'{"detail": "why it can\'t"}'
+        self.send_response(503)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_every_command_of_the_text_for_operators_is_one() -> None:
+    text = (ROOT / "ops" / "doctor.md").read_text()
+    commands = {found.strip() for found in re.findall(r"python -m ticketing ([a-z][^`#\n]*)", text)}
+    assert {"doctor", "audit", "event pause gala", "receipts retry", "outage show"} <= commands
+    for command in commands:
+        assert callable(_parser().parse_args(shlex.split(command)).command), command

@@ -90,9 +90,17 @@ def test_gauges_say_what_the_store_said() -> None:
     assert got["ticketing_tickets_sold", "1"] == 4
     assert got["ticketing_tickets_remaining", "1"] == 6
     assert got["ticketing_leased_tickets", "1"] == 1
+    assert got["ticketing_pool_tickets", "1"] == 5
+    assert got["ticketing_event_state", "1"] == 1
     assert got["ticketing_tickets_remaining", "gala"] == 3
     assert [got["ticketing_receipts", status] for status in ("pending", "ready", "failed")] == [1, 1, 0]
     assert got["ticketing_store_up", ""] == 1
+
+
+def test_an_event_that_the_store_has_lost_is_told_as_halted_all_the_same() -> None:
+    got = samples(Levels([a_sale("1"), a_sale("2", halted=True)], store_up=True, halted={"gala"}))
+    assert [got["ticketing_event_halted", event_id] for event_id in ("1", "2", "gala")] == [0, 1, 1]
+    assert ("ticketing_tickets_issued", "gala") not in got
 
 
 def test_gauges_without_the_store_are_the_last_known_and_say_so() -> None:

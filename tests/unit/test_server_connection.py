@@ -6,9 +6,11 @@ from typing import Any
 import gevent
 import pytest
 from gevent import event, socket
+from gevent.pool import Pool
 
 from ticketing.server import connection as module
 from ticketing.server.connection import SEND_S, Connection, Deadlines, Replayed
+from ticketing.server.express_worker import _Door
 
 BIG = 20_000_000
 
@@ -64,7 +66,7 @@ def serve(server: Any, clock: Clock, work: Callable[[Connection], Any]) -> Any:
 
 def test_what_has_come_is_received(ends: Any, clock: Clock) -> None:
     server, client = ends
-    waiting = serve(server, clock, lambda connection: connection.receive(5))
+    waiting = serve(server, clock, lambda connection: connection.receive_first(5))
     assert not waiting.ready()
     client.sendall(b"hello")
     assert waiting.get(timeout=5) == b"hello"
@@ -74,16 +76,37 @@ def test_what_has_come_is_received(ends: Any, clock: Clock) -> None:
 def test_the_end_of_a_client_is_received_as_nothing(ends: Any, clock: Clock) -> None:
     server, client = ends
     client.close()
-    assert serve(server, clock, lambda connection: connection.receive(5)).get(timeout=5) == b""
+    assert serve(server, clock, lambda connection: connection.receive_first(5)).get(timeout=5) == b""
 
 
 def test_a_wait_ends_at_its_limit_and_no_sooner(ends: Any, clock: Clock) -> None:
     server, _ = ends
-    waiting = serve(server, clock, lambda connection: connection.receive(5))
+    waiting = serve(server, clock, lambda connection: connection.receive_first(5))
     clock.pass_s(4.9)
     assert not waiting.ready()
     clock.pass_s(0.2)
-    assert waiting.get(timeout=5) is None
+    assert waiting.get(timeout=5) == b""
+
+
+def test_the_rest_has_one_limit_however_it_drips(ends: Any, clock: Clock) -> None:
+    server, client = ends
+    waiting = serve(server, clock, lambda connection: connection.receive_rest(b"a", 10, 2))
+    for _ in range(2):
+        client.sendall(b"b")
+        clock.pass_s(0.9)
+        assert not waiting.ready()
+    client.sendall(b"b")
+    clock.pass_s(0.9)
+    assert waiting.get(timeout=5) in (b"abb", b"abbb")
+
+
+def test_the_rest_is_what_was_asked_for_or_more(ends: Any, clock: Clock) -> None:
+    server, client = ends
+    waiting = serve(server, clock, lambda connection: connection.receive_rest(b"a", 3, 2))
+    for sent in (b"b", b"cde"):
+        client.sendall(sent)
+        clock.pass_s(0.1)
+    assert waiting.get(timeout=5) == b"abcde"
 
 
 def test_an_application_at_work_is_not_disturbed(ends: Any, clock: Clock) -> None:
@@ -91,9 +114,9 @@ def test_an_application_at_work_is_not_disturbed(ends: Any, clock: Clock) -> Non
     go = event.Event()
 
     def work(connection: Connection) -> Any:
-        first = connection.receive(5)
+        first = connection.receive_first(5)
         go.wait()
-        return first, connection.receive(5)
+        return first, connection.receive_first(5)
 
     client.sendall(b"one")
     working = serve(server, clock, work)
@@ -112,9 +135,9 @@ def test_a_wait_that_ended_in_time_is_not_ended_again(ends: Any, clock: Clock) -
     seen: list[Any] = []
 
     def work(connection: Connection) -> None:
-        seen.append(connection.receive(5))
+        seen.append(connection.receive_first(5))
         clock._end_wait(connection)
-        seen.append(connection.receive(5))
+        seen.append(connection.receive_first(5))
 
     working = serve(server, clock, work)
     client.sendall(b"one")
@@ -126,14 +149,14 @@ def test_a_wait_that_ended_in_time_is_not_ended_again(ends: Any, clock: Clock) -
 
 def test_only_idle_connections_end_at_a_stop(clock: Clock) -> None:
     pairs = [socket.socketpair() for _ in range(2)]
-    idle = serve(pairs[0][0], clock, lambda connection: connection.receive_next(75))
-    busy = serve(pairs[1][0], clock, lambda connection: connection.receive(75))
+    idle = serve(pairs[0][0], clock, lambda connection: connection.receive_first(75))
+    busy = serve(pairs[1][0], clock, lambda connection: connection.receive_rest(b"", 1, 75))
     clock.end_idle(1)
     clock.pass_s(0.9)
     clock.end_idle(1)
     assert not idle.ready()
     clock.pass_s(0.2)
-    assert idle.get(timeout=5) is None
+    assert idle.get(timeout=5) == b""
     assert not busy.ready()
     pairs[1][1].sendall(b"x")
     assert busy.get(timeout=5) == b"x"
@@ -182,3 +205,17 @@ def test_what_was_read_already_is_received_again(ends: Any) -> None:
     replayed.close()
     assert client.recv(10) == b""
     assert server.fileno() == -1, "nothing is closed twice"
+
+
+def test_new_connections_are_taken_in_proportion_to_those_there_are() -> None:
+    listener = socket.socket()
+    pool = Pool(10_000)
+    door = _Door(listener, handle=lambda client, address: None, spawn=pool)
+    taken = []
+    for _ in range(4):
+        taken.append(door.max_accept)
+        for _ in range(16):
+            pool.spawn(gevent.sleep, 60)
+    pool.kill()
+    listener.close()
+    assert taken == [1, 3, 5, 7]

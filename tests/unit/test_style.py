@@ -10,7 +10,7 @@ import pytest
 
 from tests.servers import ROOT
 
-FOLDERS = ("ticketing", "workers", "seeds", "tests/load")
+FOLDERS = ("ticketing", "workers", "seeds", "tests/load", "tests/bench")
 LENGTH_MEDIAN, LENGTH_MOST, LENGTH_NEVER = 7, 40, 70
 EMPTY_NAMES = re.compile(r"(^|_)(utils?|helpers?|managers?)(_|$)", re.IGNORECASE)
 # What the words of the sale replace (sale.md), as whole words of a name. Glyphs on a page may have an order.

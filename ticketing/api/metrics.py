@@ -4,6 +4,7 @@ What must stay true: it stays quick while thousands buy: the store and the proce
 a second for it, however many ask.
 """
 
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import orjson
@@ -20,10 +21,14 @@ from ticketing.telemetry.metrics import PURCHASE_OUTCOMES, Exposition, Levels, r
 HEADERS = {"Cache-Control": "no-store", "Vary": "Accept"}
 
 
-def blueprint(exposition: Exposition, catalogue: Catalogue) -> Blueprint:
-    """The route."""
+def blueprint(exposition: Exposition, catalogue: Catalogue, halted: Callable[[], Iterable[str]]) -> Blueprint:
+    """The route. `halted`: the events that this process knows to be halted."""
     routes = Blueprint("metrics", __name__)
-    text = SharedLook(lambda: exposition.text(Levels(known_states(catalogue), store_up=catalogue.store_up)))
+
+    def levels() -> Levels:
+        return Levels(known_states(catalogue), store_up=catalogue.store_up, halted=halted())
+
+    text = SharedLook(lambda: exposition.text(levels()))
     shown = SharedLook(lambda: orjson.dumps(as_json(exposition, known_states(catalogue), store_up=catalogue.store_up)))
 
     @routes.get("/metrics")

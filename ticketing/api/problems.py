@@ -19,6 +19,7 @@ from ticketing.errors import (
     BadQuantity,
     BadRequest,
     BuyerLimit,
+    IssuedMismatch,
     KeyReused,
     NotEnoughTickets,
     NotOnSale,
@@ -175,6 +176,11 @@ def _key_reused(_: KeyReused) -> Problem:
     return Problem("idempotency-key-reused", 422, "Idempotency key reused", detail)
 
 
+def _issued_mismatch(error: IssuedMismatch) -> Problem:
+    detail = f"`issued` must be the number before, and only {error.issued} tickets are issued now. None was added."
+    return Problem("issued-mismatch", 409, "Issued mismatch", detail, {"issued": error.issued})
+
+
 def _purchase_unavailable(error: PurchaseUnavailable) -> Problem:
     kind, title, _ = BY_STATUS[503]
     of_key = "It is not known yet whether this was bought. Repeat it with the same key, which buys it once."
@@ -198,6 +204,7 @@ TABLE: dict[type[TicketingError], Callable[[Any], Problem]] = {
     BuyerLimit: _buyer_limit,
     NotOnSale: _not_on_sale,
     KeyReused: _key_reused,
+    IssuedMismatch: _issued_mismatch,
     PurchaseUnavailable: _purchase_unavailable,
     Unavailable: _unavailable,
 }

@@ -5,19 +5,25 @@ queue is short: what is overdue while many jobs wait is most likely in one of th
 into a job of its own, so that one that kills its worker can't take others along.
 """
 
+import os
 import threading
 
 from loguru import logger
+from prometheus_client import CollectorRegistry, Counter
 
 from ticketing.config import Settings
 from ticketing.errors import StoreError
+from ticketing.store.connection import Store
+from ticketing.store.durability import server_state
 from ticketing.store.events import EventStore
 from ticketing.store.opening import queue_client_of, store_of
 from ticketing.store.outbox import OutboxStore, Overdue
 from ticketing.store.queue import ReceiptQueue
 from ticketing.store.sale import Versions
-from ticketing.telemetry import logs
+from ticketing.telemetry import endpoint, logs
+from ticketing.telemetry.backlog import QueueMetrics, ServerMetrics
 from ticketing.telemetry.faults import Faults
+from ticketing.telemetry.processes import Processes
 
 SWEEP_AT_ONCE = 1_000
 SHORT_QUEUE_JOBS = 8
@@ -36,6 +42,11 @@ class Sweeper:
         self._interval_s = interval_s
         self._ended = threading.Event()
         self._up = True
+        self.swept = Counter(
+            "ticketing_receipts_swept_total",
+            "Overdue receipts that the sweeper enqueued again",
+            registry=CollectorRegistry(),
+        )
 
     def run(self) -> None:
         """Sweep until `stop` is called. A store or queue that is away is waited for."""
@@ -62,6 +73,7 @@ class Sweeper:
         for event_id, overdue in self._outbox.sweep(self._events.ids(), SWEEP_AT_ONCE):
             self._queue.enqueue(event_id, self._jobs(overdue))
             swept += len(overdue)
+            self.swept.inc(len(overdue))
         return swept
 
     def _jobs(self, overdue: list[Overdue]) -> list[list[str]]:
@@ -81,16 +93,30 @@ class Sweeper:
 
 
 def build(settings: Settings) -> Sweeper:
-    """The sweeper of these settings, logging as `sweeper`. Connects when it first sweeps."""
+    """The sweeper of these settings, logging as `sweeper`, its metrics told. Connects when it first sweeps."""
     logs.set_up("sweeper", settings.log_level, settings.log_format)
     Faults(settings.faults_file).keep()
     store = store_of(settings, connections=2)
     queue = ReceiptQueue(queue_client_of(settings), job_timeout_s=settings.receipt_job_timeout_s)
     outbox = OutboxStore(store, tries=settings.receipt_tries, retry_base_ms=settings.receipt_retry_base_ms)
-    return Sweeper(
+    sweeper = Sweeper(
         EventStore(store, Versions()),
         outbox,
         queue,
         job_size=settings.receipt_job_size,
         interval_s=settings.sweep_interval_s,
+    )
+    if settings.metrics_port:
+        _tell_metrics(settings, store, queue, sweeper)
+    return sweeper
+
+
+def _tell_metrics(settings: Settings, store: Store, queue: ReceiptQueue, sweeper: Sweeper) -> None:
+    endpoint.serve(
+        settings.metrics_host,
+        [settings.metrics_port],
+        ServerMetrics(lambda: server_state(store)),
+        QueueMetrics(queue.level),
+        sweeper.swept,
+        Processes("sweeper", lambda: [os.getpid()]),
     )

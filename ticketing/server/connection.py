@@ -67,30 +67,35 @@ class Connection:
         self.idle = False
         deadlines.connections.add(self)
 
-    def receive(self, within_s: float) -> bytes | None:
-        """What has come, at most RECEIVED_MAX bytes; nothing at the client's end; None where nothing came in time.
-
-        Waits until something is there before it reads: clients that always have more would keep all others waiting.
-        """
-        while True:
-            self.until_s = self._deadlines.now_s + within_s
-            try:
-                self._wait(self._readable)
-            except _Late:
-                return None
-            self.until_s = NEVER
-            try:
-                received: bytes = self._client.recv(RECEIVED_MAX)
-            except BlockingIOError:
-                continue
-            return received
-
-    def receive_next(self, within_s: float) -> bytes | None:
-        """The same, for the first bytes of a request."""
+    def receive_first(self, within_s: float) -> bytes:
+        """The first bytes of a request. Nothing where the client ended, or where nothing came in time."""
         self.idle = True
-        received = self.receive(within_s)
+        received = self._receive(self._deadlines.now_s + within_s)
         self.idle = False
         return received
+
+    def receive_rest(self, data: bytes, size: int, within_s: float) -> bytes:
+        """`data` and what follows it, `size` bytes or more. Less where the client ended, or all of it took too long."""
+        until_s = self._deadlines.now_s + within_s
+        while len(data) < size and (more := self._receive(until_s)):
+            data += more
+        return data
+
+    def give_way(self) -> None:
+        """The client has room for an answer, and every connection that was ready before has had its turn.
+
+        gevent.sleep(0) would not do: it may come back many times before the loop looks at other sockets.
+        Raises OSError where the client takes nothing for SEND_S.
+        """
+        writable = gevent.get_hub().loop.io(self._client.fileno(), WRITABLE)
+        self.until_s = self._deadlines.now_s + SEND_S
+        try:
+            self._wait(writable)
+        except _Late:
+            raise BrokenPipeError(errno.EPIPE, "the client does not read its answers") from None
+        finally:
+            self.until_s = NEVER
+            writable.close()
 
     def send(self, data: bytes) -> None:
         """All of it is on its way. Raises OSError where the client has gone, or takes nothing for SEND_S."""
@@ -100,9 +105,25 @@ class Connection:
 
     def leave(self) -> None:
         """Give the client's socket back, as it was."""
+        self.until_s = NEVER
         self._deadlines.connections.discard(self)
         self._readable.close()
         self._client.setblocking(1)
+
+    def _receive(self, until_s: float) -> bytes:
+        """Waits before it reads, always: clients that always have more would keep all others waiting."""
+        while True:
+            self.until_s = until_s
+            try:
+                self._wait(self._readable)
+            except _Late:
+                return b""
+            self.until_s = NEVER
+            try:
+                received: bytes = self._client.recv(RECEIVED_MAX)
+            except BlockingIOError:
+                continue
+            return received
 
     def _send_some(self, data: bytes | memoryview) -> int:
         try:
@@ -112,17 +133,9 @@ class Connection:
         return sent
 
     def _send_slowly(self, data: memoryview) -> None:
-        writable = gevent.get_hub().loop.io(self._client.fileno(), WRITABLE)
-        try:
-            while data:
-                self.until_s = self._deadlines.now_s + SEND_S
-                self._wait(writable)
-                self.until_s = NEVER
-                data = data[self._send_some(data) :]
-        except _Late:
-            raise BrokenPipeError(errno.EPIPE, "the client does not read its answer") from None
-        finally:
-            writable.close()
+        while data:
+            self.give_way()
+            data = data[self._send_some(data) :]
 
 
 class Replayed(socket.socket):

@@ -52,6 +52,7 @@ class ExpressWorker(ProblemWorker):
         cfg = self.cfg
         self._deadlines = Deadlines()
         self._short = _has_short_way(cfg)
+        self._idle_s = float(cfg.keepalive)  # each look at gunicorn's settings is a search
         self._reader = Reader(
             line_max=cfg.limit_request_line,
             field_max=cfg.limit_request_field_size,
@@ -93,20 +94,19 @@ class ExpressWorker(ProblemWorker):
         data = b""
         while True:
             if data:
-                gevent.sleep(0)  # a client that sends its requests at once is no reason for the others to wait
+                connection.give_way()  # a client that sends many requests at once is no reason for others to wait
             else:
-                data = connection.receive_next(self.cfg.keepalive if self.alive else GRACE_S) or b""
+                data = connection.receive_first(self._idle_s if self.alive else GRACE_S)
                 if not data:
                     return b""
             read = self._reader.read(data, template, schemes)
             if read is None:
                 return data
             environ, begins, ends, closes = read
-            while len(data) < ends:
-                more = connection.receive(REST_S)
-                if not more:
+            if len(data) < ends:
+                data = connection.receive_rest(data, ends, REST_S)
+                if len(data) < ends:
                     return data
-                data += more
             environ["wsgi.input"] = io.BytesIO(data[begins:ends])
             data = data[ends:]
             if not self._answer(connection, environ, closes):
@@ -114,7 +114,10 @@ class ExpressWorker(ProblemWorker):
 
     def _answer(self, connection: Connection, environ: Environ, closes: bool) -> bool:
         """Whether the connection goes on."""
-        self._count()
+        self.nr += 1
+        if self.nr >= self.max_requests and self.alive:
+            self.log.info("Autorestarting worker after current request.")
+            self.alive = False
         answer = Answer(connection.send, self, head_only=environ["REQUEST_METHOD"] == "HEAD", closes=closes)
         try:
             blocks = self.wsgi(environ, answer.start)
@@ -131,12 +134,6 @@ class ExpressWorker(ProblemWorker):
             self._fail(environ, answer, error)
             return False
         return not answer.closes
-
-    def _count(self) -> None:
-        self.nr += 1
-        if self.nr >= self.max_requests and self.alive:
-            self.log.info("Autorestarting worker after current request.")
-            self.alive = False
 
     def _fail(self, environ: Environ, answer: Answer, error: BaseException) -> None:
         """A problem, where nothing of the answer has left yet: nothing could be taken back."""

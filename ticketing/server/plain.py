@@ -52,9 +52,13 @@ class Reader:
         environ = template.copy()
         if not self._add(fields, environ):
             return None
-        length = environ.get("CONTENT_LENGTH", "0")
-        closes = CLOSES.get(environ.get("HTTP_CONNECTION", "").lower())
-        if closes is None or not LENGTH.fullmatch(length) or int(length) > BODY_MAX:
+        length: int | None = 0
+        closes: bool | None = False
+        if "CONTENT_LENGTH" in environ:
+            length = _length(environ["CONTENT_LENGTH"])
+        if "HTTP_CONNECTION" in environ:
+            closes = CLOSES.get(environ["HTTP_CONNECTION"].lower())
+        if length is None or closes is None:
             return None
         if schemes and not _set_scheme(environ, schemes):
             return None
@@ -63,7 +67,7 @@ class Reader:
         environ["RAW_URI"] = target
         environ["PATH_INFO"] = unquote_to_bytes(path).decode("latin-1") if "%" in path else path
         environ["QUERY_STRING"] = query or ""
-        return environ, end + 4, end + 4 + int(length), closes
+        return environ, end + 4, end + 4 + length, closes
 
     def _add(self, fields: list[str], environ: Environ) -> bool:
         """Whether each could be added."""
@@ -88,6 +92,10 @@ class Reader:
         if len(self._keys) < NAMES_MAX:
             self._keys[name] = key
         return key
+
+
+def _length(value: str) -> int | None:
+    return int(value) if LENGTH.fullmatch(value) and int(value) <= BODY_MAX else None
 
 
 def key_of(name: str) -> str:

@@ -1,6 +1,9 @@
-"""What the store promises of an acknowledged write, as far as it says."""
+"""What the store promises of an acknowledged write, as far as it says, and how its server stands."""
+
+from dataclasses import dataclass
 
 from ticketing.errors import StoreError
+from ticketing.store import condition
 from ticketing.store.connection import Store
 
 SAFE = "always"
@@ -16,3 +19,38 @@ def fsync_policy(store: Store) -> str:
     if settings.get("appendonly") != "yes":
         return "off"
     return str(settings.get("appendfsync", "unknown"))
+
+
+@dataclass(frozen=True, slots=True)
+class ServerState:
+    """What the store's server tells of itself."""
+
+    fsync_policy: str
+    write_failing: bool  # the last write of its append-only file, or the last rewrite
+    rewriting: bool
+    file_bytes: int
+    memory_bytes: int
+    memory_limit_bytes: int  # 0: none
+    clients: int
+    commands: int
+    cpu_s: float
+
+
+def server_state(store: Store) -> ServerState:
+    """How the server stands now; what it doesn't tell is 0. Raises StoreError."""
+    told = condition.told_by(store)
+
+    def number(name: str) -> float:
+        return float(told.get(name) or 0)
+
+    return ServerState(
+        fsync_policy=fsync_policy(store),
+        write_failing="err" in (told.get("aof_last_write_status"), told.get("aof_last_bgrewrite_status")),
+        rewriting=number("aof_rewrite_in_progress") > 0,
+        file_bytes=int(number("aof_current_size")),
+        memory_bytes=int(number("used_memory")),
+        memory_limit_bytes=int(number("maxmemory")),
+        clients=int(number("connected_clients")),
+        commands=int(number("total_commands_processed")),
+        cpu_s=number("used_cpu_sys") + number("used_cpu_user"),
+    )

@@ -1,8 +1,9 @@
-"""Every metric: its name, its labels, and where its value comes from.
+"""What the web processes and the receipt workers count, and what the store says of events: names, labels, sources.
 
 What must stay true: with several processes each scrape says the same, whichever process answers it. So counters and
 histograms are summed over the processes' files (prometheus_client's multiprocess mode), and what the store knows is
-read from the store. No label holds a purchase, a buyer or a raw path.
+read from the store. No label holds a purchase, a buyer or a raw path. ops/metrics.md lists every metric; a test
+compares it with a running service.
 """
 
 import math
@@ -26,6 +27,7 @@ from prometheus_client.registry import Collector
 
 from ticketing.model import EventState
 from ticketing.store.leases import Settled
+from ticketing.telemetry.processes import Processes, lives
 
 disable_created_metrics()  # a second series for each first, which nobody reads
 
@@ -70,6 +72,12 @@ class SaleMetrics:
         self.batch = Histogram(
             "ticketing_batch_purchases", "Purchases a script call", buckets=BATCH_BUCKETS, registry=registry
         )
+        self.batch_duration = Histogram(
+            "ticketing_batch_duration_seconds",
+            "The round trip that a script call shared, from its begin to the reply",
+            buckets=LATENCY_BUCKETS_S,
+            registry=registry,
+        )
         self.outages = Counter(
             "ticketing_outages_total", "Times that a process began to sell without Redis", registry=registry
         )
@@ -95,7 +103,19 @@ class SaleMetrics:
         )
         self.unsettled = Gauge(
             "ticketing_journal_unsettled",
-            "Journalled purchases that are not in Redis yet",
+            "Journalled purchases that are not in Redis yet, parked ones included",
+            multiprocess_mode="livesum",
+            registry=registry,
+        )
+        self.parked = Gauge(
+            "ticketing_journal_parked",
+            "Journalled purchases that only an operator can decide about",
+            multiprocess_mode="livesum",
+            registry=registry,
+        )
+        self.voids = Gauge(
+            "ticketing_journal_voids",
+            "Purchase ids that were answered 503 and are still to be made to hold nothing",
             multiprocess_mode="livesum",
             registry=registry,
         )
@@ -128,9 +148,11 @@ class ReceiptMetrics:
 class Levels(Collector):
     """The gauges, from what the store said last."""
 
-    def __init__(self, states: Iterable[EventState], *, store_up: bool) -> None:
+    def __init__(self, states: Iterable[EventState], *, store_up: bool, halted: Iterable[str] = ()) -> None:
+        """`halted`: events of which this process found that out, those included that the store has lost."""
         self._states = list(states)
         self._store_up = store_up
+        self._halted = {state.event.event_id: int(state.halted) for state in self._states} | dict.fromkeys(halted, 1)
 
     def collect(self) -> Iterator[Metric]:
         """The gauges of api.md that come from the store."""
@@ -143,6 +165,17 @@ class Levels(Collector):
         yield self._by_event("ticketing_tickets_sold", "Tickets sold", sold)
         yield self._by_event("ticketing_tickets_remaining", "Tickets issued and not sold", remaining)
         yield self._by_event("ticketing_leased_tickets", "Tickets granted to holders", leased)
+        yield self._by_event(
+            "ticketing_pool_tickets",
+            "Tickets in the pool",
+            {event_id: state.pool for event_id, state in levels.items()},
+        )
+        yield self._by_event(
+            "ticketing_event_halted",
+            "1: nothing is sold of the event until an operator decides",
+            self._halted,
+        )
+        yield self._sale_states()
         receipts = GaugeMetricFamily("ticketing_receipts", "Receipts by status", labels=["status"])
         for status, count in receipt_counts(self._states).items():
             receipts.add_metric([status], count)
@@ -153,6 +186,12 @@ class Levels(Collector):
             value=oldest_pending_s(self._states),
         )
         yield GaugeMetricFamily("ticketing_store_up", "0: the gauges are the last known", value=int(self._store_up))
+
+    def _sale_states(self) -> Metric:
+        family = GaugeMetricFamily("ticketing_event_state", "1, with the sale's state", labels=["event_id", "state"])
+        for state in self._states:
+            family.add_metric([state.event.event_id, state.state(state.as_of_ms)], 1)
+        return family
 
     @staticmethod
     def _by_event(name: str, text: str, values: dict[str, int]) -> Metric:
@@ -176,8 +215,8 @@ def oldest_pending_s(states: Iterable[EventState]) -> float:
     return max(0, *waits_ms, 0) / 1000 if waits_ms else 0.0
 
 
-class _Summed(Collector):
-    """What all processes of this host counted, whichever folder they keep it in."""
+class Summed(Collector):
+    """What all processes counted that keep it in these folders or their direct subfolders."""
 
     def __init__(self, folders: Iterable[Path]) -> None:
         self._folders = list(folders)
@@ -201,15 +240,7 @@ def _size(file: Path) -> int:
 def _is_of_the_dead(file: Path) -> bool:
     """Whether it holds gauges of the moment whose process has ended, with nobody left to take them away."""
     name = LIVE_GAUGES.fullmatch(file.name)
-    if name is None:
-        return False
-    try:
-        os.kill(int(name["pid"]), 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        pass
-    return False
+    return name is not None and not lives(int(name["pid"]))
 
 
 class Exposition:
@@ -233,14 +264,21 @@ class Exposition:
         if MULTIPROCESS not in os.environ:
             return self._own
         summed = CollectorRegistry()
-        summed.register(_Summed(self._folders))
+        summed.register(Summed(self._folders))
         return summed
 
     def text(self, levels: Levels) -> bytes:
         """The Prometheus text format."""
         gauges = CollectorRegistry()
         gauges.register(levels)
+        gauges.register(Processes("web", self._living))
         return generate_latest(self.registry()) + generate_latest(gauges)
+
+    def _living(self) -> list[int]:
+        """The web processes of this host; this one alone where it speaks alone."""
+        names = [LIVE_GAUGES.fullmatch(file.name) for folder in self._folders for file in folder.glob("gauge_live*.db")]
+        pids = {int(name["pid"]) for name in names if name}
+        return sorted(filter(lives, pids)) if MULTIPROCESS in os.environ else [os.getpid()]
 
     def values(self, name: str, label: str) -> dict[str, float]:
         """The samples called `name`, by one of their labels."""
