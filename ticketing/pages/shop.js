@@ -134,7 +134,7 @@ async function look() {
     if (!events.size) put($("lead"), "The events could not be loaded yet; trying again.");
   }
   showNotice();
-  if (!document.hidden) asking = setTimeout(look, wait * (900 + 200 * Math.random()));
+  if (!document.hidden) asking = setTimeout(look, wait * (800 + 400 * Math.random()));
 }
 
 function showNotice() {
