@@ -1,6 +1,7 @@
 """POST /buy: what it sells, and what it refuses, each time exactly."""
 
 import unicodedata
+from dataclasses import replace
 from typing import Any
 
 import gevent
@@ -387,13 +388,20 @@ def test_a_keyed_purchase_is_not_refused_while_another_process_may_have_sold_it(
         api.events.set_paused("1", seed, True)
         problem = (409, "not-on-sale")
     else:
-        body, problem = {"quantity": 11}, (400, "invalid-quantity")
+        api.events.describe(replace(api.state().event, quantity_max=5), seed)  # it was 10
+        body, problem = {"quantity": 6}, (400, "invalid-quantity")
     doubtful = api.buy(body=body, key=key)
     assert problem_of(doubtful) == (503, "temporarily-unavailable")
     assert doubtful.headers["Retry-After"] == "1"
     assert problem_of(api.buy(body=body)) == problem  # nobody can ask for it again
     api.lease()
     assert problem_of(api.buy(body=body, key=key)) == problem
+
+
+def test_a_key_for_more_than_anybody_could_ever_buy_is_told_so_whatever_is_leased(api: Api) -> None:
+    api.open_event(tickets=3)
+    api.lease("E1-000001")
+    assert problem_of(api.buy(body={"quantity": 11}, key=new_key())) == (400, "invalid-quantity")
 
 
 def test_a_keyed_buyer_over_the_limit_a_buyer_is_not_refused_while_tickets_are_leased(api: Api) -> None:

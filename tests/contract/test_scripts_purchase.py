@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.sales import LATER_MS, SEED, Sale, a_request, account, everything
+from tests.sales import LATER_MS, SEED, Sale, a_request, account, an_event, everything
 from ticketing.model import Outcome, PoolLevel, parse_record
 from ticketing.store import keys
 from ticketing.store.connection import Store
@@ -125,6 +125,18 @@ def test_a_quantity_out_of_the_events_bounds_is_bad(store: Store, quantity: int)
     assert reply.level is not None
     assert reply.level.quantity_max == 10
     assert everything(store) == held
+
+
+def test_a_bad_quantity_says_what_was_ever_allowed(store: Store) -> None:
+    """Another holder may have sold that many while it was, and its journal may have it yet."""
+    sale = open_sale(store, quantity_max=6)
+    told = []
+    for limit in (6, 4, 8, 2):
+        sale.events.describe(an_event(quantity_max=limit), SEED)
+        [reply] = sale.buy(a_request(9, fingerprint="f" * 16))
+        assert reply.outcome is Outcome.BAD_QUANTITY
+        told.append(reply.detail)
+    assert told == ["6", "6", "8", "8"]
 
 
 @pytest.mark.parametrize("quantity", ["1.5", "nan", "x", "", "0x"])

@@ -44,20 +44,22 @@ ENDS = ["\r\n", "\r\n", "\r\n", "\r\n", "\r\n", "\n", "\r", "\r\n\r\n"]
 ODD_BYTES = [b"\r", b"\n", b"\0", b" ", b"\t", b":", b"\xff", b"\r\n", b"#", b"_", b"a", b""]
 
 likely_lines = st.sampled_from([("GET", "/a?b", "HTTP/1.1"), ("POST", "/caf%C3%A9", "HTTP/1.1")])
-any_lines = st.tuples(st.sampled_from(METHODS), st.sampled_from(TARGETS), st.sampled_from(VERSIONS))
-lines = st.one_of(likely_lines, likely_lines, any_lines).map(" ".join)
-any_fields = st.tuples(*map(st.sampled_from, (NAMES, COLONS, VALUES, ENDS))).map("".join)
-likely_fields = st.sampled_from(LIKELY).map("{}\r\n".format)
-fields = st.one_of(likely_fields, likely_fields, likely_fields, any_fields)
-edits = st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 2), st.sampled_from(ODD_BYTES)), max_size=1)
+any_lines = st.tuples(*map(st.sampled_from, (METHODS, TARGETS, VERSIONS)))
+any_field = st.tuples(*map(st.sampled_from, (NAMES, COLONS, VALUES, ENDS))).map("".join)
+edit = st.tuples(st.integers(0, 10_000), st.integers(0, 2), st.sampled_from(ODD_BYTES))
+seldom = st.sampled_from([False] * 4 + [True])
 
 
 @st.composite
 def requests(draw: Any) -> bytes:
     """A request that is nearly right, and a few bytes of what follows it."""
-    text = draw(lines) + "\r\n" + "".join(draw(st.lists(fields, max_size=4))) + "\r\n"
-    data = text.encode("latin-1") + b"hello, and the next request"
-    for place, taken, put in draw(edits):
+    line = " ".join(draw(any_lines if draw(seldom) else likely_lines))
+    fields = [f"{field}\r\n" for field in draw(st.lists(st.sampled_from(LIKELY), max_size=4, unique=True))]
+    if draw(seldom):
+        fields.append(draw(any_field))
+    data = f"{line}\r\n{''.join(fields)}\r\n".encode("latin-1") + b"hello, and the next request"
+    if draw(seldom):
+        place, taken, put = draw(edit)
         at = place % len(data)
         data = data[:at] + put + data[at + taken :]
     return data

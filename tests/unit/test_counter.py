@@ -30,6 +30,7 @@ from ticketing.sale.till import Till
 
 KEY = "a key of sixteen characters"
 IDENTITY = Identity("an id secret of tests, long enough")
+EVER_ALLOWED = 4
 LEVEL = PoolLevel(epoch=1, left=0, leased=0, quantity_max=4, buyer_max=6, opens_ms=None)
 RECORD = "0123456789abcdef|1700000000000|E1-000001,E1-000002|"
 
@@ -128,7 +129,7 @@ TOLD = {
     Outcome.KEY_REUSED: (refusal(Outcome.KEY_REUSED), KeyReused, {}),
     Outcome.VOIDED: (refusal(Outcome.VOIDED), KeyReused, {}),
     Outcome.NOT_ON_SALE: (refusal(Outcome.NOT_ON_SALE, "paused"), NotOnSale, {"state": "paused", "opens_at_ms": None}),
-    Outcome.BAD_QUANTITY: (refusal(Outcome.BAD_QUANTITY), BadQuantity, {"limit": 4}),
+    Outcome.BAD_QUANTITY: (refusal(Outcome.BAD_QUANTITY, str(EVER_ALLOWED)), BadQuantity, {"limit": 4}),
     Outcome.BUYER_LIMIT: (refusal(Outcome.BUYER_LIMIT, "5"), BuyerLimit, {"limit": 6, "held": 5}),
     Outcome.BUYER_REQUIRED: (refusal(Outcome.BUYER_REQUIRED), BadBuyer, {}),
     Outcome.EXPIRED: (refusal(Outcome.EXPIRED), PurchaseUnavailable, {"keyed": True}),
@@ -182,6 +183,12 @@ def test_a_key_is_not_refused_while_tickets_are_leased(outcome: Outcome) -> None
         Scene(refusal(outcome, detail, leased=1)).counter.buy("1", 2, key=KEY)
     with pytest.raises(TOLD[outcome][1]):
         Scene(refusal(outcome, detail, leased=1)).counter.buy("1", 2)
+
+
+def test_more_than_was_ever_allowed_is_refused_whatever_is_leased() -> None:
+    """No process can have sold it."""
+    with pytest.raises(BadQuantity):
+        Scene(refusal(Outcome.BAD_QUANTITY, str(EVER_ALLOWED), leased=1)).counter.buy("1", EVER_ALLOWED + 1, key=KEY)
 
 
 @pytest.mark.parametrize("outcome", [Outcome.KEY_REUSED, Outcome.VOIDED, Outcome.BUYER_REQUIRED])

@@ -45,7 +45,7 @@ from ticketing.sale.till import BOUGHT, Till
 from ticketing.store.sale import contact_text
 
 # Refusals that could hide a purchase which another holder has journalled under the same key.
-DOUBTFUL_WHILE_LEASED = frozenset({Outcome.SOLD_OUT, Outcome.NOT_ON_SALE, Outcome.BUYER_LIMIT, Outcome.BAD_QUANTITY})
+DOUBTFUL_WHILE_LEASED = frozenset({Outcome.SOLD_OUT, Outcome.NOT_ON_SALE, Outcome.BUYER_LIMIT})
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,9 +146,16 @@ class Counter:
         if level is None:  # halted, gone back, failed within: the keeper finds out, and an operator decides
             self._keeper.look_now()
             return PurchaseUnavailable(reply.detail or str(reply.outcome), keyed=request.keyed)
-        if request.keyed and level.leased > 0 and reply.outcome in DOUBTFUL_WHILE_LEASED:
+        if request.keyed and level.leased > 0 and _may_hide_a_purchase(request, reply):
             return PurchaseUnavailable("tickets are leased: it may be in another process's journal", keyed=True)
         return REFUSALS[reply.outcome](request, reply, level)
+
+
+def _may_hide_a_purchase(request: PurchaseRequest, reply: SaleReply) -> bool:
+    """Whether another holder could have sold what is refused here. Nobody sold more than the event ever allowed."""
+    if reply.outcome is Outcome.BAD_QUANTITY:
+        return request.quantity <= int(reply.detail)
+    return reply.outcome in DOUBTFUL_WHILE_LEASED
 
 
 def _provisional(request: PurchaseRequest, reply: SaleReply) -> Purchase:

@@ -19,6 +19,7 @@ for i = FIRST, #ARGV, 2 do
   if ARGV[i] == 'buyer_max' and sold and (limits > 0) ~= limited then return {'counted', version} end
 end
 local changed = false
+local most = math.max(tonumber(call('HGET', info, 'quantity_max_ever') or 0), tonumber(call('HGET', info, 'quantity_max') or 10))
 for i = FIRST, #ARGV, 2 do
   local field, value = ARGV[i], ARGV[i + 1]
   if (call('HGET', info, field) or '') ~= value then
@@ -27,6 +28,8 @@ for i = FIRST, #ARGV, 2 do
   end
 end
 if not changed then return {'same', version} end
+-- A purchase of more than this was never sold by anybody, so purchase.lua's refusal of it hides none in a journal.
+if most > tonumber(call('HGET', info, 'quantity_max') or 10) then call('HSET', info, 'quantity_max_ever', most) end
 call('HINCRBY', info, 'revision', 1)
 call('HINCRBY', info, 'epoch', 1)
 return {'described', call('HINCRBY', info, 'version', 1)}

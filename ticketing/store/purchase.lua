@@ -5,8 +5,8 @@
 -- Reply {'no_event'} | {'went_back', version} | {'halted', version} for all, nothing done; or
 --   {'ok', version, now_ms, epoch, left in the pool, leased, quantity_max, buyer_max, opens_ms,
 --     {tag, detail, tag, detail, ...}}, a pair a purchase:
---   sold, replayed -> the record; key_reused, voided, expired, bad_quantity, buyer_required, sold_out -> '';
---   not_on_sale -> upcoming | paused | closed; buyer_limit -> tickets held.
+--   sold, replayed -> the record; key_reused, voided, expired, buyer_required, sold_out -> '';
+--   bad_quantity -> the most tickets that the event ever allowed a purchase; not_on_sale -> upcoming | paused | closed; buyer_limit -> tickets held.
 --   `leased` is -1 where nothing was refused (it was not counted then).
 -- Invariant: every check of the whole batch, types included, stands before the first write; Redis keeps what a script
 -- wrote before an error. The first write is the LPOP: an error after it loses tickets, and never doubles them.
@@ -73,7 +73,9 @@ for i = 1, count do
     else tag = 'key_reused' end
   elseif now > deadline then tag = 'expired'
   elseif closed_because then tag, detail = 'not_on_sale', closed_because
-  elseif not quantity or quantity < 1 or quantity > quantity_max or quantity % 1 ~= 0 then tag = 'bad_quantity'
+  elseif not quantity or quantity < 1 or quantity > quantity_max or quantity % 1 ~= 0 then
+    tag = 'bad_quantity'
+    detail = string.format('%.0f', math.max(quantity_max, tonumber(call('HGET', info, 'quantity_max_ever') or 0)))
   elseif buyer_max > 0 and buyer == '' then tag = 'buyer_required'
   elseif buyer_max > 0 and held[buyer] + quantity > buyer_max then tag, detail = 'buyer_limit', tostring(held[buyer])
   elseif quantity > left then tag = 'sold_out'
