@@ -1,5 +1,7 @@
 """GET /events and /events/<id>: what people are told of an event, and page by page of all."""
 
+import gzip
+
 import pytest
 
 from tests.contract.conftest import STARTS_AT_MS, Api, StartApi, new_key, problem_of
@@ -187,3 +189,38 @@ def test_a_process_that_never_saw_the_store_is_unavailable(
     for answer in (api.get("/events"), api.get("/events/1"), api.buy(), api.buy(key=new_key())):
         assert problem_of(answer) == (503, "temporarily-unavailable")
         assert answer.headers["Retry-After"] == "1"
+
+
+def test_a_page_of_events_is_made_once_and_anew_when_the_catalogue_is_read(api: Api) -> None:
+    for number in range(1, 8):
+        api.open_event(str(number), tickets=10)
+    api.get("/events")
+    api.service.catalogue._fresh_s = 3600.0  # as for all who ask within one second
+    before = [api.get(f"/events{query}").get_json() for query in ("", "?limit=2", "?limit=2&after=3")]
+    api.bought("4", body={"quantity": 3})
+    again = [api.get(f"/events{query}").get_json() for query in ("", "?limit=2", "?limit=2&after=3")]
+    assert again == before
+    api.service.catalogue._fresh_s = 0.0
+    fresh = api.get("/events?limit=2&after=3").get_json()
+    assert [(event["event_id"], event["remaining"]) for event in fresh["events"]] == [("4", 7), ("5", 10)]
+    assert [event["event_id"] for event in before[2]["events"]] == ["4", "5"]
+    assert before[2]["events"][0]["remaining"] == 10
+
+
+def test_a_long_page_of_events_comes_zipped_for_whoever_reads_that(api: Api) -> None:
+    for number in range(1, 8):
+        api.open_event(str(number))
+    client = api.app.test_client()
+    plain, zipped = client.get("/events"), client.get("/events", headers={"Accept-Encoding": "br, gzip"})
+    assert "Content-Encoding" not in plain.headers
+    assert zipped.headers["Content-Encoding"] == "gzip"
+    assert gzip.decompress(zipped.data) == plain.data
+    assert plain.headers["Vary"] == zipped.headers["Vary"] == "Accept-Encoding"
+
+
+def test_pages_of_events_that_nobody_else_asks_for_are_not_kept_for_ever(api: Api) -> None:
+    api.open_event()
+    api.get("/events")
+    api.service.catalogue._fresh_s = 3600.0
+    told = {str(api.get(f"/events?limit={limit}").get_json()) for limit in range(1, 501)}
+    assert len(told) == 1

@@ -60,7 +60,9 @@ def test_a_token_that_was_set_is_never_shown(settings: Settings) -> None:
 
 
 def test_the_ready_block_has_a_line_to_try(settings: Settings) -> None:
-    assert "curl -X POST http://127.0.0.1:3049/buy/1" in "\n".join(ready_block(settings, 1.0))
+    shown = "\n".join(ready_block(settings, 1.0))
+    assert "curl -X POST http://127.0.0.1:3049/buy/1" in shown
+    assert "http://127.0.0.1:3049/admin/live" in shown
 
 
 def test_output_that_nobody_reads_is_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """GET /events and /events/<event_id>: what is on sale, at most a second old, or the last known with its age."""
 
+import gzip
 from typing import Any
 
 import orjson
@@ -13,6 +14,8 @@ from ticketing.sale.catalogue import Catalogue
 from ticketing.store.events import in_order
 
 LIMIT_DEFAULT, LIMIT_MAX = 100, 500
+PAGES_MAX = 64
+ZIPPED_FROM_BYTES = 1000
 POLLS_PER_S = 50.0  # a process: what open pages are told to keep to, all together
 
 
@@ -46,17 +49,13 @@ def blueprint(catalogue: Catalogue) -> Blueprint:
     """The routes."""
     routes = Blueprint("events", __name__)
     pace = Pace(POLLS_PER_S)
+    shared = _SharedPages(catalogue)
 
     @routes.get("/events")
     def list_events() -> Response:
         limit = _limit(request.args.get("limit"))
         after = _after(request.args.get("after"))
-        states = _states(catalogue)
-        if after:
-            states = [state for state in states if in_order(state.event.event_id) > in_order(after)]
-        page = states[:limit]
-        following = f"/events?limit={limit}&after={page[-1].event.event_id}" if len(states) > limit else None
-        answer = _json({"events": [view(state, store_up=catalogue.store_up) for state in page], "next": following})
+        answer = shared.answer(limit, after)
         answer.headers[HEADER] = str(pace.after_s())
         return answer
 
@@ -68,9 +67,46 @@ def blueprint(catalogue: Catalogue) -> Blueprint:
             raise Unavailable(str(error)) from error
         if state is None:
             raise UnknownEvent(event_id)
-        return _json(view(state, store_up=catalogue.store_up))
+        return _answer(orjson.dumps(view(state, store_up=catalogue.store_up)))
 
     return routes
+
+
+class _SharedPages:
+    """Pages of events, each made once for all who ask for it, until the catalogue is read again."""
+
+    def __init__(self, catalogue: Catalogue) -> None:
+        self._catalogue = catalogue
+        self._as_of = catalogue.as_of
+        self._made: dict[tuple[int, str], bytes] = {}
+        self._zipped: dict[tuple[int, str], bytes] = {}
+
+    def answer(self, limit: int, after: str) -> Response:
+        """The page, zipped for whoever reads that where it is long. Raises Unavailable."""
+        states = _states(self._catalogue)  # reads them again where they are a second old
+        if self._as_of != self._catalogue.as_of or len(self._made) > PAGES_MAX:
+            self._as_of = self._catalogue.as_of
+            self._made, self._zipped = {}, {}
+        name = limit, after
+        if name not in self._made:
+            self._made[name] = _page(states, limit, after, store_up=self._catalogue.store_up)
+        body = self._made[name]
+        zips = len(body) > ZIPPED_FROM_BYTES and request.accept_encodings["gzip"] > 0
+        if zips and name not in self._zipped:
+            self._zipped[name] = gzip.compress(body, compresslevel=3)
+        answer = _answer(self._zipped[name] if zips else body)
+        if zips:
+            answer.headers["Content-Encoding"] = "gzip"
+        answer.vary.add("Accept-Encoding")
+        return answer
+
+
+def _page(states: list[EventState], limit: int, after: str, *, store_up: bool) -> bytes:
+    if after:
+        states = [state for state in states if in_order(state.event.event_id) > in_order(after)]
+    page = states[:limit]
+    following = f"/events?limit={limit}&after={page[-1].event.event_id}" if len(states) > limit else None
+    return orjson.dumps({"events": [view(state, store_up=store_up) for state in page], "next": following})
 
 
 def _states(catalogue: Catalogue) -> list[EventState]:
@@ -94,7 +130,5 @@ def _limit(text: str | None) -> int:
     return int(text)
 
 
-def _json(value: object) -> Response:
-    return Response(
-        orjson.dumps(value), headers={"Cache-Control": "public, max-age=1"}, content_type="application/json"
-    )
+def _answer(body: bytes) -> Response:
+    return Response(body, headers={"Cache-Control": "public, max-age=1"}, content_type="application/json")

@@ -27,7 +27,9 @@ class Pace:
         passed_s = now_s - self._began_s
         if passed_s >= WINDOW_S:
             wanted_s = self._after_s * self._polls / passed_s / self._most_per_s
-            # Pages that were told a longer interval are still waiting: it falls slowly, and rises at once.
+            # It falls slowly, since pages that were told a longer one are still waiting; and at most doubles, since
+            # many pages that are opened at once ask once each, whatever they are told.
+            wanted_s = min(wanted_s, 2 * self._after_s)
             self._after_s = min(MOST_S, max(LEAST_S, wanted_s, self._after_s * 0.8 ** (passed_s / WINDOW_S)))
             self._began_s, self._polls = now_s, 0
         self._polls += 1

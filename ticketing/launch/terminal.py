@@ -80,6 +80,7 @@ def ready_block(settings: Settings, seconds: float) -> Sequence[str]:
         "",
         f"Ready after {seconds:.1f} s:  {url}/",
         "",
+        f"  the sale   {url}/admin/live    (the admin token signs you in)",
         f"  events     {url}/events",
         f"  the API    {url}/docs",
         f"  health     {url}/health",

@@ -239,7 +239,7 @@ async function look() {
   } finally {
     polling = false;
   }
-  if (!document.hidden) timer = setTimeout(look, wait * (900 + 200 * Math.random()));
+  if (!document.hidden) timer = setTimeout(look, wait * (800 + 400 * Math.random()));
 }
 
 function show(now) {

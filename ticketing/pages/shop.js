@@ -110,7 +110,7 @@ function paint(element, accent) {
 }
 
 // --- The events, asked for again and again; the service says after how long, and a hidden page rests.
-let events = new Map(), shown = PAGE, asking = 0, lost = false, first = true;
+let events = new Map(), shown = PAGE, asking = 0, wait = POLL_S, lost = false, first = true;
 const cards = new Map();
 
 function put(element, text) {
@@ -119,7 +119,6 @@ function put(element, text) {
 
 async function look() {
   clearTimeout(asking);
-  let wait = POLL_S;
   try {
     const answer = await fetch("/events?limit=500", { signal: AbortSignal.timeout(PATIENCE_MS) });
     if (!answer.ok) throw new Error(answer.status);
@@ -130,11 +129,12 @@ async function look() {
     showEvents();
   } catch {
     lost = true;
+    wait = Math.max(wait, Math.min(12, wait * 1.5)); // a crowd that finds it away must not keep it away
     $("lead").classList.remove("live");
     if (!events.size) put($("lead"), "The events could not be loaded yet; trying again.");
   }
   showNotice();
-  if (!document.hidden) asking = setTimeout(look, wait * (900 + 200 * Math.random()));
+  if (!document.hidden) asking = setTimeout(look, wait * (800 + 400 * Math.random()));
 }
 
 function showNotice() {
@@ -211,7 +211,7 @@ function go(hash) {
 }
 
 function follow() {
-  const [, what, name] = location.hash.match(/^#(buy|mine)\/([\w-]+)$/) ?? [];
+  const [, what, name] = location.hash.match(/^#(buy|mine)\/(.+)/) ?? [];
   const purchase = what === "mine" ? kept().find((one) => short(one.key) === name) : what && openOne(name);
   if (what === "buy" && !purchase && !events.has(name)) return shut();
   if (what === "mine" && !purchase) {
@@ -439,7 +439,7 @@ function wordsOf({ state, tries, why, body, bought, receipt, problem, silent }) 
   }
   if (state === "unsure") {
     return { sign: "wait", pill: "Not confirmed", title: "We never heard whether this went through",
-      text: "Finish it, and you have it once, even if it had gone through already. Or forget it." };
+      text: "Finish it, and you have it once, even if it had gone through. Or forget it." };
   }
   if (state === "asking") {
     const text = tries < 2 ? "One moment."
@@ -458,9 +458,9 @@ function wordsOf({ state, tries, why, body, bought, receipt, problem, silent }) 
       state: "Provisional: bought, waiting for its ticket numbers." };
   }
   const states = {
-    pending: silent ? "The receipt is on its way; the connection is lost for the moment." : "Your receipt is being drawn …",
+    pending: silent ? "The connection is lost for the moment." : "Your receipt is being drawn …",
     ready: "Your receipt is ready.",
-    failed: "The receipt could not be drawn yet. Your tickets stand; we look again from time to time.",
+    failed: "The receipt could not be drawn yet. Your tickets stand.",
   };
   return { sign: "good", pill: receipt === "ready" ? "Ready" : "Receipt pending", kind: receipt === "ready" ? "good" : "wait",
     title: yours, text: "Show the code of the receipt at the gate, on paper or on this screen.", state: states[receipt] };

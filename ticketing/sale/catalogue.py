@@ -32,6 +32,11 @@ class Catalogue:
         """Whether the last read succeeded."""
         return self._failure is None and self._tried_at_s > -math.inf
 
+    @property
+    def as_of(self) -> tuple[float, bool]:
+        """Changes with whatever `states` and `store_up` say: what was made of them before is old then."""
+        return self._tried_at_s, self.store_up
+
     def states(self) -> list[EventState]:
         """Every event in order, at most `fresh_s` old if the store answers. Raises StoreError where none is known."""
         self._refresh()
