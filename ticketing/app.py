@@ -134,7 +134,9 @@ class Service:
         )
         self.operations = Operations(store, self.events, self.outbox, self.queue, self.files, self.exposition, offload)
         self.rate_limit = _rate_limit(settings)
-        self.purchases = purchases.Purchases(self.counter, self.receipts, self.counts, self.rate_limit)
+        self.purchases = purchases.Purchases(
+            self.counter, self.receipts, self.counts, self.rate_limit, says_all=settings.log_level == "DEBUG"
+        )
         self.health = health.Health(self.catalogue, self.queue, lambda: durability.fsync_policy(store), self.keeper)
         self.summary = Summary(self.exposition, self.catalogue.states, settings.run_dir / "summary.lock")
         self.pulse = Pulse(self.exposition, self.catalogue.states, lambda: self.catalogue.store_up)

@@ -242,7 +242,8 @@ def test_a_fault_of_ours_is_a_problem_too_and_its_traceback_stays_in_the_log(
     assert record["exception"].type is RuntimeError
 
 
-def test_no_purchase_or_buyer_is_in_the_log(api: Api, log: list[Any]) -> None:
+def test_no_purchase_or_buyer_is_in_the_log(start_api: StartApi, log: list[Any]) -> None:
+    api = start_api(log_level="DEBUG")
     api.open_event()
     buyer = {"id": "buyer-4711", "name": "Ada Byron", "email": "ada@example.org"}
     key = new_key()

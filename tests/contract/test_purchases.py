@@ -1,10 +1,12 @@
 """POST /buy: what it sells, and what it refuses, each time exactly."""
 
+import gc
 import unicodedata
 from dataclasses import replace
 from typing import Any
 
 import gevent
+import orjson
 import pytest
 
 from tests.contract.conftest import Api, StartApi, contents, new_key, problem_of
@@ -496,7 +498,8 @@ def test_a_purchase_of_unknown_outcome_with_a_key_is_told_by_asking_again(
     assert api.state().sold == 2
 
 
-def test_each_purchase_is_a_line_for_who_looks_closely(api: Api, log: list[Any]) -> None:
+def test_each_purchase_is_a_line_for_who_looks_closely(start_api: StartApi, log: list[Any]) -> None:
+    api = start_api(log_level="DEBUG")
     api.open_event(tickets=1)
     log.clear()
     sent = {"X-Request-ID": "of-a-buyer"}
@@ -563,3 +566,27 @@ def away(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
         raise StoreRefused("can't connect to Redis: Error 111 connecting to 10.1.2.3:6379. Connection refused.")
 
     monkeypatch.setattr(store, "exchange", refuse)
+
+
+def test_an_answer_leaves_no_cycle_for_the_collector(api: Api) -> None:
+    """A crowd that is refused would have the collector stop everybody for a tenth of a second, again and again."""
+    if not api.store.shebang:
+        pytest.skip("fakeredis leaves cycles of its own")
+    api.open_event(tickets=3)
+    answers = [(None, None), (None, {"quantity": 2}), (new_key(), {"quantity": 0}), (new_key(), None), (None, {"a": 1})]
+
+    def ask_all() -> None:
+        for key, body in answers:
+            sent = b"" if body is None else orjson.dumps(body)
+            api.service.purchases.answer("1", "application/json", key, sent)
+
+    ask_all()
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(50):
+            ask_all()
+        found = gc.collect()
+    finally:
+        gc.enable()
+    assert found < 50

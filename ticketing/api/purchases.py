@@ -78,12 +78,20 @@ class Purchases:
     """Answers POST /buy."""
 
     def __init__(
-        self, counter: Counter, receipts: ReceiptDesk, counts: AnswerCounts, limit: RateLimit | None = None
+        self,
+        counter: Counter,
+        receipts: ReceiptDesk,
+        counts: AnswerCounts,
+        limit: RateLimit | None = None,
+        *,
+        says_all: bool = False,
     ) -> None:
+        """`says_all`: a line a purchase. It costs a little even where nobody writes it."""
         self._counter = counter
         self._receipts = receipts
         self._counts = counts
         self._limit = limit
+        self._says_all = says_all
         self._troubles = Throttle()
 
     def answer(
@@ -91,19 +99,22 @@ class Purchases:
     ) -> Answer:
         """The answer to one purchase; counts, times and logs it, under the request's id."""
         began_s = time.perf_counter()
-        refusal = None
+        trouble = None  # and not the error itself, which would hold this frame that holds it: a cycle an answer
         try:
             answer, outcome = self._bought(event_id, content_type, key, body)
         except TicketingError as error:
-            refusal, outcome = error, OUTCOME_OF.get(type(error), "invalid")
+            outcome = OUTCOME_OF.get(type(error), "invalid")
             answer = of_problem(problems.of_error(error))
+            if isinstance(error, Unavailable):
+                trouble = str(error)
         except Exception:  # whoever called answers 500 and logs it; nobody else counts it
             self._counts.answered("failed", time.perf_counter() - began_s)
             raise
         took_s = time.perf_counter() - began_s
         self._counts.answered(outcome, took_s)
-        location = answer.headers.get("Location", "")
-        self._log(event_id, outcome, location.rpartition("/")[2], refusal, took_s, request_id)
+        if self._says_all or trouble is not None:
+            location = answer.headers.get("Location", "")
+            self._log(event_id, outcome, location.rpartition("/")[2], trouble, took_s, request_id)
         return answer
 
     def turned_away(self, peer: str, forwarded_for: str | None) -> Answer | None:
@@ -126,7 +137,7 @@ class Purchases:
         event_id: str,
         outcome: str,
         purchase_id: str,
-        refusal: TicketingError | None,
+        trouble: str | None,
         took_s: float,
         request_id: str,
     ) -> None:
@@ -135,8 +146,8 @@ class Purchases:
         Of a refusal that the buyer caused nothing but its name: its text may repeat what the buyer sent.
         """
         level, reason = "DEBUG", ""
-        if isinstance(refusal, Unavailable):
-            level, reason = "WARNING" if self._troubles.admits() else "DEBUG", f": {refusal}"
+        if trouble is not None:
+            level, reason = "WARNING" if self._troubles.admits() else "DEBUG", f": {trouble}"
         logger.log(
             level,
             "event {event_id}: {outcome} {purchase} in {duration_ms:.1f} ms, request {request_id}{}",

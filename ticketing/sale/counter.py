@@ -7,7 +7,7 @@ none is refused whose outcome is unknown.
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from ticketing.errors import (
     BadBuyer,
@@ -48,8 +48,7 @@ from ticketing.store.sale import contact_text
 DOUBTFUL_WHILE_LEASED = frozenset({Outcome.SOLD_OUT, Outcome.NOT_ON_SALE, Outcome.BUYER_LIMIT})
 
 
-@dataclass(frozen=True, slots=True)
-class Terms:
+class Terms(NamedTuple):
     """What has to be known of an event to ask for its tickets."""
 
     seed: str
@@ -74,9 +73,9 @@ class Counter:
 
         Raises a Refusal, BadQuantity or BadBuyer where nothing was sold, Unavailable where that is not known.
         """
-        terms = self._terms(event_id)
         if (left := self._sold_out.left(event_id, quantity, keyed=key is not None)) is not None:
-            raise _too_few(quantity, left)  # before an id is made: the crowd that comes too late should cost the least
+            raise _too_few(quantity, left)  # before all else: the crowd that comes too late should cost the least
+        terms = self._terms(event_id)
         request = self._request(event_id, quantity, buyer, key)
         reply = self._ask(terms.seed, request)
         reply = self._give_backs.await_for(event_id, reply, lambda: self._ask(terms.seed, request))
