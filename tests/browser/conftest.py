@@ -131,6 +131,8 @@ EVENTS = [
     event("phone", 50),
     event("operated", 50),
     event("watched", 100),
+    event("outage", 1000),
+    event("lost", 1000),
     *(event(name, 50, accent=accent) for name, accent in ACCENTS.items()),
 ]
 
@@ -144,22 +146,16 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     service.stop()
 
 
-@pytest.fixture(scope="package")
-def running_frail(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """One process of each part, and a store that is soon given up."""
-    events = [event("outage", 1000), event("lost", 1000)]
-    folder = tmp_path_factory.mktemp("frail")
-    service = serve(folder, events, STORE_TIMEOUT_S=0.5, WEB_WORKERS=1, RECEIPT_WORKERS=1)
-    yield service
-    service.stop()
-
-
 @pytest.fixture
-def frail(running_frail: Service) -> Iterator[Service]:
-    """A service whose store a test may stop; it goes on afterwards, and the service is well again."""
-    yield running_frail
-    signal_store(running_frail, signal.SIGCONT)
-    wait_until(lambda: running_frail.request("GET", "/health").json()["status"] == "ok", 20, "the outage is over")
+def frail(service: Service) -> Iterator[Service]:
+    """The service, whose store a test may stop; it goes on afterwards, and every web process is well again."""
+    yield service
+    signal_store(service, signal.SIGCONT)
+    wait_until(lambda: all(_is_well(service) for _ in range(20)), 30, "the outage is over")
+
+
+def _is_well(service: Service) -> bool:
+    return bool(service.request("GET", "/health").json()["status"] == "ok")
 
 
 def signal_store(service: Service, how: signal.Signals) -> None:
