@@ -104,10 +104,9 @@ def ways(start_api: StartApi) -> tuple[Way, Way]:
 def _told(answer: tuple[str, list[tuple[str, str]], bytes], event_id: str) -> tuple[str, list[tuple[str, str]], str]:
     """The answer without what differs from one purchase to the next."""
     status, headers, body = answer
-    text = body.decode().replace(f"E{event_id}-", "E-")
 
     def same(value: str) -> str:
-        value = re.sub(rf"\b{event_id}\.[\w-]{{28}}", "ID", value)
+        value = re.sub(rf"\b{event_id}\.[\w-]{{28}}", "ID", value).replace(f"E{event_id}-", "E-")
         value = re.sub(r"\d{4}-\d\d-\d\dT[\d:.]+Z", "TIME", value)
         return re.sub(r'"event_id":"\d"', "EVENT", value)
 
@@ -115,7 +114,7 @@ def _told(answer: tuple[str, list[tuple[str, str]], bytes], event_id: str) -> tu
         is_made = name == "X-Request-ID" and re.fullmatch(r"[0-9a-f]{16}", value)
         return "MADE" if is_made else same(value)
 
-    return status, [(name, same_header(name, value)) for name, value in headers], same(text)
+    return status, [(name, same_header(name, value)) for name, value in headers], same(body.decode())
 
 
 def _with_path(said: dict[str, Any], event_id: str) -> dict[str, Any]:
