@@ -98,3 +98,34 @@ def test_a_store_that_came_back_empty_sells_nothing_until_an_operator_decides(se
     service.seed({"rock": 10_000})
     wait_until(lambda: {buy(service).status for _ in range(10)} == {201}, FOUND_S, "it is sold again")
     service.audit()
+
+
+@pytest.mark.parametrize(("reserve", "kind"), [(20, "limited"), (20, "rock"), (0, "rock")])
+def test_an_older_copy_is_noticed_by_a_service_that_was_away_meanwhile(
+    tmp_path: Path, server: ValkeyServer, reserve: int, kind: str
+) -> None:
+    """An event whose tickets are never leased too: one of them was once sold again after a restore."""
+    service = Service(tmp_path, REDIS_URL=server.url, RESERVE_TICKETS=reserve)
+    service.start()
+    try:
+        service.seed({"rock": 1_000})
+        service.seed({"rock": 1_000, "limited": 1_000}, limits={"per_buyer": 100} if kind == "limited" else {})
+        body = {"buyer": {"id": "ada"}}
+
+        def buys() -> list[int]:
+            return [service.request("POST", f"/buy/{kind}", body).status for _ in range(6)]
+
+        assert buys() == [201] * 6
+        older = server.folder / "older"
+        shutil.copytree(server.folder / "appendonlydir", older)
+        assert buys() == [201] * 6
+        service.stop()
+        server.kill()
+        shutil.rmtree(server.folder / "appendonlydir")
+        older.rename(server.folder / "appendonlydir")
+        server.start()
+        service.start("/health/live")
+        wait_until(lambda: kind in halted(service)[0], FOUND_S, "it is noticed")
+        assert buys() == [503] * 6
+    finally:
+        service.stop()

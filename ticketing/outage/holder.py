@@ -177,6 +177,18 @@ class Holder:
         for reserve in raised:
             reserve.sellable = reserve.most_sellable()
 
+    def note_versions(self) -> None:
+        """The journal says how far each sale has come, also one that is never leased: who starts later must notice a
+        store that is older.
+        """
+        behind = [
+            reserve
+            for sale, reserve in self.events.items()
+            if reserve.halted_at is None and self.version_of(sale) > reserve.version
+        ]
+        if not self.poisoned:
+            self.try_to_journal([self._snapshot(reserve, reserve.sellable) for reserve in behind])
+
     def halt(self, reserve: EventReserve, version: int) -> None:
         """Nothing of the sale is sold, settled or leased, also by who adopts the journal."""
         reserve.halt(version)

@@ -71,10 +71,13 @@ class Settlement:
         """Look, void, settle, then bring each lease to what it should be. Raises StoreError; then nothing is lost."""
         self._holder.learn(states)
         self._work(now_ms, self._size, self._due())
+        if self._rounds % TURNS == 0:
+            self._holder.note_versions()
 
     def give_back(self, now_ms: int) -> bool:
         """Settle everything and empty every lease; whether that is done. Raises StoreError."""
         self._work(now_ms, replace(self._size, tickets=0), list(self._holder.events.values()))
+        self._holder.note_versions()
         given_back = all(reserve.is_given_back for reserve in self._holder.events.values())
         return given_back and self._holder.owes_nothing and not self._holder.poisoned
 
