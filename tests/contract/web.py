@@ -198,7 +198,10 @@ def written(builder: EnvironBuilder) -> Iterator[bytes]:
     environ = builder.get_environ()
     chunked = environ.get("HTTP_TRANSFER_ENCODING") == "chunked"
     body = environ["wsgi.input"].read()
-    yield f"{environ['REQUEST_METHOD']} {iri_to_uri(builder.request_uri)} HTTP/1.1\r\n".encode("latin-1")
+    target = iri_to_uri(builder.request_uri)
+    if environ["QUERY_STRING"] and "?" not in target:
+        target += f"?{environ['QUERY_STRING']}"
+    yield f"{environ['REQUEST_METHOD']} {target} HTTP/1.1\r\n".encode("latin-1")
     for name, value in _fields(builder, environ):
         if not (chunked and name == "content-length"):
             yield f"{name}: {value}\r\n".encode("latin-1")
@@ -216,7 +219,7 @@ def _fields(builder: EnvironBuilder, environ: dict[str, Any]) -> Iterator[tuple[
     for name, key in OF_THE_BODY.items():
         if key in environ:
             yield name, environ[key]
-    for key, value in (builder.environ_overrides or {}).items():
+    for key, value in {**(builder.environ_base or {}), **(builder.environ_overrides or {})}.items():
         if key.startswith("HTTP_"):
             yield key.removeprefix("HTTP_").replace("_", "-").title(), value
         else:
