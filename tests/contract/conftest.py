@@ -1,13 +1,14 @@
-"""The service on one store, spoken to as HTTP, on fakeredis and on a real server.
+"""The service on one store, spoken to as HTTP: on fakeredis and on a real server, and through each web server.
 
-What must stay true: every answer that a test gets through `Api` was held against the contract, openapi.yaml.
+What must stay true: every answer that a test gets through `Api` was held against the contract, openapi.yaml; and a test
+that runs through a web server did ask something there.
 """
 
 import uuid
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import fakeredis
 import gevent
@@ -17,6 +18,7 @@ from loguru import logger
 from werkzeug.test import TestResponse
 
 from tests.contract import contract
+from tests.contract.web import Client, DirectClient, WebClient, WebServer
 from tests.servers import ID_SECRET
 from ticketing.api import shared_look
 from ticketing.app import create_app
@@ -31,6 +33,7 @@ from ticketing.store.sale import Versions
 ADMIN_TOKEN = "an admin token=with an equals sign"
 ADMIN = {"Authorization": f"Bearer {ADMIN_TOKEN}"}
 PDF = b"%PDF-1.7\na receipt\n%%EOF\n"
+WEB_SERVERS = get_args(Settings.model_fields["web_server"].annotation)
 STARTS_AT_MS = 1_800_000_000_000
 
 
@@ -55,8 +58,9 @@ def problem_of(answer: TestResponse) -> tuple[int, str]:
 class Api:
     """A running service and its caller."""
 
-    def __init__(self, settings: Settings, store: Store, queue: redis.Redis) -> None:
+    def __init__(self, settings: Settings, store: Store, queue: redis.Redis, web_server: WebServer | None) -> None:
         self.app = create_app(settings, store=store, queue_client=queue)
+        self.client: Client = DirectClient(self.app) if web_server is None else WebClient(web_server, self.app)
         self.service = self.app.extensions["ticketing"]
         # What is a second old would make every test wait a second. Its age has a test of its own.
         self.service.catalogue._fresh_s = 0.0
@@ -66,8 +70,7 @@ class Api:
     def call(self, method: str, path: str, **options: Any) -> TestResponse:
         """The answer to a request, held against the contract."""
         gevent.sleep(0)  # the greenlets of the service have their turn
-        # Without a jar of its own, which would take away a Cookie header.
-        answer = self.app.test_client(use_cookies=False).open(path, method=method, **options)
+        answer = self.client.ask(method, path, **options)
         contract.check(method, path, answer)
         return answer
 
@@ -154,24 +157,79 @@ def queue(store: Store, request: pytest.FixtureRequest) -> Iterator[redis.Redis]
     client.close()
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "asked(*ways): asks only so, of direct, express and gevent, and not in each way")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "web_server" in metafunc.fixturenames:
+        asked = metafunc.definition.get_closest_marker("asked")
+        metafunc.parametrize("web_server", asked.args if asked else ("direct", *WEB_SERVERS), indirect=True)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Through a web server one store is enough: what differs from one to the other lies below the app."""
+    items[:] = [item for item in items if not _is_too_much(item.callspec.params if hasattr(item, "callspec") else {})]
+
+
+def _is_too_much(params: dict[str, Any]) -> bool:
+    return params.get("store") == "valkey" and params.get("web_server") in WEB_SERVERS
+
+
+@pytest.fixture(scope="package")
+def web_servers() -> Iterator[Callable[[str], WebServer]]:
+    """The one web server of each kind, which is started when it is asked for."""
+    started: dict[str, WebServer] = {}
+
+    def find(name: str) -> WebServer:
+        if name not in started:
+            started[name] = WebServer(name)
+        return started[name]
+
+    yield find
+    for each in started.values():
+        each.stop()
+
+
+@pytest.fixture
+def web_server(request: pytest.FixtureRequest) -> Iterator[WebServer | None]:
+    """What the test's requests go through, if not directly to the app."""
+    if request.param == "direct":
+        yield None
+        return
+    server = request.getfixturevalue("web_servers")(request.param)
+    before, server.complaints[:] = server.worker.nr, []
+    yield server
+    assert server.complaints == []
+    assert server.worker.nr > before, "nothing was asked through the web server: mark it asked('direct')"
+
+
 StartApi = Callable[..., Api]
 
 
 @pytest.fixture
-def start_api(store: Store, queue: redis.Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StartApi]:
+def start_api(
+    store: Store,
+    queue: redis.Redis,
+    web_server: WebServer | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[StartApi]:
     """Starts services on the same store: `start_api(**settings)`. Each is stopped afterwards."""
     monkeypatch.setattr(shared_look, "FRESH_S", 0.0)
     running: list[Api] = []
 
     def start(**settings: Any) -> Api:
         defaults = {"data_dir": tmp_path, "admin_token": ADMIN_TOKEN, "id_secret": ID_SECRET, "batch_pace_ms": 0}
-        api = Api(Settings(_env_file=None, redis_url="redis://unused", **(defaults | settings)), store, queue)
+        chosen = Settings(_env_file=None, redis_url="redis://unused", **(defaults | settings))
+        api = Api(chosen, store, queue, web_server)
         api.service.start()
         running.append(api)
         return api
 
     yield start
     for api in running:
+        api.client.close()
         api.service.stop()
 
 

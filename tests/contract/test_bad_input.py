@@ -49,8 +49,8 @@ ODD_IDS = {
     "an overlong slash": "%C0%AF",
     "half an escape": "1%2",
     "sixty-five characters": "a" * 65,
-    "ten thousand characters": "1" * 10_240,
-    "ten thousand slashes": "%2F" * 10_240,
+    "eight thousand characters": "1" * 8_000,  # about as many as a request line may have
+    "thousands of slashes": "%2F" * 2_600,
 }
 
 
@@ -209,23 +209,37 @@ KEYS: dict[str, str] = {
     "empty": "",
     "of 15 characters": "k" * 15,
     "of 256 characters": "k" * 256,
-    "of 8 KiB": "k" * 8192,
-    "with a control character": "k" * 16 + "\x07",
+    "of 8 kB": "k" * 8_000,
     "with a tab": "k" * 16 + "\tk",
-    "with DEL": "k" * 16 + "\x7f",
-    "with NUL": "k" * 16 + "\x00",
     "of another script": "schlüssel-schlüssel",
     "in UTF-8 as servers show it": "schlüssel-schlüssel".encode().decode("latin-1"),
     "twice": "first-key-0123456789,second-key-0123456789",
     "twice with a blank": "first-key-0123456789, second-key-0123456789",
 }
+# gunicorn refuses them; the app does not count on it.
+REFUSED_KEYS: dict[str, str] = {
+    "of 16 KiB": "k" * 16_384,
+    "with a control character": "k" * 16 + "\x07",
+    "with DEL": "k" * 16 + "\x7f",
+    "with NUL": "k" * 16 + "\x00",
+}
 
 
 @pytest.mark.usefixtures("quiet_log")
 def test_a_bad_key_buys_nothing(api: Api, subtests: pytest.Subtests) -> None:
+    _ask_with_each(KEYS, api, subtests)
+
+
+@pytest.mark.asked("direct")
+@pytest.mark.usefixtures("quiet_log")
+def test_a_bad_key_that_servers_refuse_buys_nothing(api: Api, subtests: pytest.Subtests) -> None:
+    _ask_with_each(REFUSED_KEYS, api, subtests)
+
+
+def _ask_with_each(keys: dict[str, str], api: Api, subtests: pytest.Subtests) -> None:
     api.open_event()
     before = contents(api.store)
-    for name, key in KEYS.items():
+    for name, key in keys.items():
         with subtests.test(name):
             answer = api.post("/buy/1", environ_overrides={"HTTP_IDEMPOTENCY_KEY": key})
             assert problem_of(answer) == KEY

@@ -22,6 +22,7 @@ def store() -> Any:
     return fake_store()
 
 
+@pytest.mark.asked("direct")
 def test_the_document_and_the_routes_name_the_same_operations(api: Api) -> None:
     routed = {
         (re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule), method)

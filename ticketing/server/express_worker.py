@@ -65,8 +65,11 @@ class ExpressWorker(ProblemWorker):
             "wsgi.url_scheme": "http",
         }
         self.server_class = self._open_door  # gunicorn's place for another server
-        gevent.spawn(self._sweep)
-        super().run()
+        sweeping = gevent.spawn(self._sweep)
+        try:
+            super().run()
+        finally:
+            sweeping.kill()
 
     def handle(self, listener: Any, client: Any, addr: Any) -> None:
         """Serve one connection to its end."""
