@@ -207,6 +207,7 @@ def test_a_page_of_events_is_made_once_and_anew_when_the_catalogue_is_read(api: 
     assert before[2]["events"][0]["remaining"] == 10
 
 
+@pytest.mark.asked("direct")
 def test_a_long_page_of_events_comes_zipped_for_whoever_reads_that(api: Api) -> None:
     for number in range(1, 8):
         api.open_event(str(number))

@@ -568,6 +568,7 @@ def away(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store, "exchange", refuse)
 
 
+@pytest.mark.asked("direct")
 def test_an_answer_leaves_no_cycle_for_the_collector(api: Api) -> None:
     """A crowd that is refused would have the collector stop everybody for a tenth of a second, again and again."""
     if not api.store.shebang:

@@ -91,6 +91,9 @@ def test_a_store_that_came_back_empty_sells_nothing_until_an_operator_decides(se
     store.one("FLUSHALL")
     wait_until(lambda: halted(service) == [["rock"]] * 10, FOUND_S, "every process says that it is halted")
     wait_until(lambda: refuses(service), FOUND_S, "nothing is sold")
+    health = service.request("GET", "/health").json()
+    assert (health["status"], health["checks"]["store"]["sells"]) == ("halted", False)
+    assert {service.request("GET", "/health/ready").status for _ in range(10)} == {503}
     assert "event rock is halted: the store went back in time" in service.log.read_text()
     decide(service)
     wait_until(lambda: {buy(service).status for _ in range(10)} == {404}, FOUND_S, "there is no such event")
@@ -127,5 +130,6 @@ def test_an_older_copy_is_noticed_by_a_service_that_was_away_meanwhile(
         service.start("/health/live")
         wait_until(lambda: kind in halted(service)[0], FOUND_S, "it is noticed")
         assert buys() == [503] * 6
+        assert service.request("GET", "/health").json()["status"] == "halted"
     finally:
         service.stop()

@@ -13,10 +13,29 @@ from tests.unit.test_config import CONTAINERS_ALONE, LINE
 from ticketing.config import Settings
 from ticketing.telemetry.endpoint import worker_ports
 
-PROMETHEUS: dict[str, Any] = yaml.safe_load((ROOT / "prometheus.yml").read_text())
+
+class OnceEach(yaml.SafeLoader):
+    """Refuses a key that stands twice, as compose does; PyYAML takes the last."""
+
+
+def _mapping(loader: OnceEach, node: yaml.MappingNode) -> dict[str, Any]:
+    names = [name.value for name, _ in node.value if name.tag != "tag:yaml.org,2002:merge"]
+    assert len(names) == len(set(names)), f"a key stands twice: {sorted(names)}"
+    loader.flatten_mapping(node)
+    return dict(loader.construct_pairs(node, deep=True))
+
+
+OnceEach.add_constructor("tag:yaml.org,2002:map", _mapping)
+
+
+def load(text: str) -> Any:
+    return yaml.load(text, OnceEach)
+
+
+PROMETHEUS: dict[str, Any] = load((ROOT / "prometheus.yml").read_text())
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 COMPOSE_TEXT = (ROOT / "docker-compose.yml").read_text()
-COMPOSE: dict[str, Any] = yaml.safe_load(COMPOSE_TEXT)
+COMPOSE: dict[str, Any] = load(COMPOSE_TEXT)
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 PARTS = ("app", "worker", "scheduler", "seeds")
 MONITORING = ("prometheus", "grafana", "jaeger")

@@ -12,6 +12,7 @@ from flask import Blueprint, Response
 from ticketing.api import problems
 from ticketing.api.shared_look import SharedLook
 from ticketing.errors import StoreError
+from ticketing.model import EventState
 from ticketing.outage.keeper import Keeper
 from ticketing.sale.catalogue import Catalogue
 from ticketing.store.queue import ReceiptQueue
@@ -36,7 +37,7 @@ class Health:
 
     def can_sell(self) -> bool:
         """Whether this process can sell now, from the reserve too. Asks nobody: a probe must not wait in an outage."""
-        if self._keeper.why_nothing_is_sold is not None:
+        if self._keeper.why_nothing_is_sold is not None or self._all_halted(self._catalogue.known):
             return False
         return not self._keeper.breaker.is_open or self._keeper.tally().reserve_tickets > 0
 
@@ -45,11 +46,12 @@ class Health:
             states = self._catalogue.states()
         except StoreError:
             states = []
-        reason = self._why_the_store_sells_nothing()
-        sells = reason is None
+        reason = self._why_the_store_sells_nothing(states)
+        sells, outage = reason is None, self._is_outage()
+        halted = self._halted(states)
         store: dict[str, Any] = {"up": self._catalogue.store_up, "sells": sells, "events": len(states)}
-        store["fsync"] = self._fsync_policy() if sells else "unknown"
-        store["halted"] = sorted(self._keeper.halted_events.union(s.event.event_id for s in states if s.halted))
+        store["fsync"] = "unknown" if outage else self._fsync_policy()
+        store["halted"] = sorted(halted)
         if reason is not None:
             store["reason"] = reason
         checks = {
@@ -58,13 +60,27 @@ class Health:
             "queue": self._queue_check(),
             "receipts": {**receipt_counts(states), "oldest_pending_s": oldest_pending_s(states)},
         }
-        return {"status": "ok" if sells else "outage", "store": "redis" if sells else "reserve", "checks": checks}
+        status = "outage" if outage else "halted" if halted else "ok"
+        return {"status": status, "store": "reserve" if outage else "redis", "checks": checks}
 
-    def _why_the_store_sells_nothing(self) -> str | None:
+    def _why_the_store_sells_nothing(self, states: list[EventState]) -> str | None:
         """None where the store would sell for this process. Names no host and no secret."""
         if self._keeper.why_nothing_is_sold is not None:
             return self._keeper.why_nothing_is_sold
-        return "it can't be reached" if self._keeper.breaker.is_open else None
+        if self._keeper.breaker.is_open:
+            return "it can't be reached"
+        return "every event is halted: an operator must decide" if self._all_halted(states) else None
+
+    def _is_outage(self) -> bool:
+        return self._keeper.breaker.is_open or self._keeper.why_nothing_is_sold is not None
+
+    def _halted(self, states: list[EventState]) -> set[str]:
+        """Those too that the store has lost and so does not list."""
+        return self._keeper.halted_events.union(state.event.event_id for state in states if state.halted)
+
+    def _all_halted(self, states: list[EventState]) -> bool:
+        halted = self._halted(states)
+        return bool(halted) and all(state.event.event_id in halted for state in states)
 
     def _reserve_check(self) -> dict[str, int]:
         tally = self._keeper.tally()

@@ -83,9 +83,12 @@ class Holder:
 
     @property
     def halted_events(self) -> set[str]:
-        """Events about which an operator must decide, as far as this process has found out."""
+        """Events about which an operator must decide, as far as this process has found out.
+
+        Not those whose sale is gone by a decision. A store that was lost halts at a lower version than was ever known.
+        """
         reserves = self.events.values()
-        return {one.event_id for one in reserves if one.halted_at is not None and one.halted_at > one.decided}
+        return {one.event_id for one in reserves if one.halted_at is not None and one.halted_at != one.decided}
 
     @property
     def decisions(self) -> tuple[int, frozenset[str]]:

@@ -63,8 +63,12 @@ class Dispatcher:
         """A moment; longer while jobs wait. A job has its price, whatever is in it: large ones catch up."""
         gevent.sleep(self._collect_s)
         until_s = time.monotonic() + PATIENCE_S
-        while self._count < self._job_size and time.monotonic() < until_s and self._is_busy():
+        while self._largest() < self._job_size and time.monotonic() < until_s and self._is_busy():
             gevent.sleep(self._collect_s)
+
+    def _largest(self) -> int:
+        """Receipts of the event that has most of them waiting: jobs are cut an event."""
+        return max(map(len, self._waiting.values()), default=0)
 
     def _is_busy(self) -> bool:
         try:

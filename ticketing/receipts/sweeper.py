@@ -59,6 +59,8 @@ class Sweeper:
                     logger.info("{} overdue receipts enqueued again", swept)
             except StoreError as error:
                 self._say_down(error)
+            except Exception:  # one event's, say: it must not keep the others' receipts from being swept next time
+                logger.exception("a sweep failed")
             self._ended.wait(self._interval_s)
 
     def stop(self, *_: object) -> None:
@@ -67,7 +69,7 @@ class Sweeper:
 
     def sweep(self) -> int:
         """How many overdue receipts were enqueued now. Raises StoreError."""
-        if self._queue.level().depth > SHORT_QUEUE_JOBS:
+        if self._queue.depth() > SHORT_QUEUE_JOBS:
             return 0
         swept = 0
         for event_id, overdue in self._outbox.sweep(self._events.ids(), SWEEP_AT_ONCE):

@@ -37,6 +37,11 @@ class Catalogue:
         """Changes with whatever `states` and `store_up` say: what was made of them before is old then."""
         return self._tried_at_s, self.store_up
 
+    @property
+    def known(self) -> list[EventState]:
+        """Every event as it was read last, however long ago; nobody is asked."""
+        return list(self._states.values())
+
     def states(self) -> list[EventState]:
         """Every event in order, at most `fresh_s` old if the store answers. Raises StoreError where none is known."""
         self._refresh()

@@ -42,8 +42,11 @@ class AnswerCounts:
         outcomes: Counter[str] = Counter()
         buckets: Counter[int] = Counter()
         seconds = 0.0
-        while self._answers:
-            outcome, took_s = self._answers.popleft()
+        for _ in range(len(self._answers)):  # each taken by this caller alone, or by another that hands over now
+            try:
+                outcome, took_s = self._answers.popleft()
+            except IndexError:
+                break
             outcomes[outcome] += 1
             if took_s is not None:
                 buckets[bisect_left(LATENCY_BUCKETS_S, took_s)] += 1
