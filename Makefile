@@ -34,7 +34,7 @@ bench: install-dev ## measure every target of speed beside its peers, half an ho
 	@exec $(PY) -m tests.bench $(ARGS)
 
 test: lint ## lint, types, import contracts, and every test
-	@$(PY) -m pytest
+	@$(PY) -m pytest -n 2 --dist loadfile
 
 test-docker: install-dev ## build the containers, and run the stack on the Docker engine that answers
 	@$(PY) -m pytest -v tests/docker
