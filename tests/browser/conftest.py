@@ -117,6 +117,7 @@ EVENTS = [
     event("twice", 100),
     event("reload", 100),
     event("unsent", 100),
+    event("full", 100),
     event("back", 100),
     event("offline", 100),
     event("reply", 100),

@@ -8,6 +8,8 @@ from playwright.sync_api import Page, Route, expect
 from tests.browser.conftest import PHONE, OpenPage, sold
 from tests.service import Service
 
+FILL_STORAGE = "() => { Storage.prototype.setItem = () => { throw new DOMException('full', 'QuotaExceededError') } }"
+
 
 def card(page: Page, event_id: str) -> Any:
     return page.locator(".card", has=page.get_by_role("heading", name=f"An evening of {event_id}"))
@@ -133,6 +135,17 @@ def test_a_purchase_that_never_left_is_sent_after_a_reload(service: Service, ope
     page.reload()
     expect_bought(page)
     assert sold(service, "unsent") == 1
+
+
+def test_a_full_storage_that_can_still_be_read_is_no_reason_not_to_buy(service: Service, open_page: OpenPage) -> None:
+    page = open_page(service.url)
+    page.evaluate(FILL_STORAGE)
+    choose(page, "full")
+    buy(page)
+    expect_bought(page)
+    expect(page.get_by_role("region", name="Your tickets").locator("button")).to_contain_text("Ready")
+    assert kept(page) == []
+    assert sold(service, "full") == 1
 
 
 def test_back_forward_and_reload_show_and_buy_nothing_more(service: Service, open_page: OpenPage) -> None:

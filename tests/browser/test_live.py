@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.browser.conftest import PHONE, OpenPage, signal_store
 from tests.browser.test_accessibility import INJECTED, LOOKS, findings
@@ -93,6 +93,20 @@ def test_a_sale_shows_within_seconds(service: Service, open_page: OpenPage) -> N
     plot = page.get_by_role("img", name="Purchases a second over the last ten minutes")
     expect(plot.locator("path").last).to_have_attribute("d", re.compile("^M.+L.+"))
     assert page.evaluate("document.documentElement.scrollWidth") == PHONE["viewport"]["width"]
+
+
+def test_a_slow_sale_shows_how_slow(service: Service, open_page: OpenPage) -> None:
+    def slow_down(route: Route) -> None:
+        answer = route.fetch()
+        told = answer.json()
+        told["sale"] |= {"tickets_per_s": 0.02, "sold_out_in_s": 1_500_000}
+        route.fulfill(response=answer, json=told)
+
+    page = open_page(live(service))
+    page.route("**/admin/live/data", slow_down)
+    sign_in(page)
+    expect(tile(page, "Sold out in")).to_contain_text("17 days")
+    expect(tile(page, "Sold out in")).to_contain_text("at 0.02 tickets a second")
 
 
 def test_an_outage_shows_and_ends(frail: Service, open_page: OpenPage) -> None:

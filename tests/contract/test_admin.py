@@ -11,7 +11,7 @@ from tests.contract.test_purchases import away
 from tests.servers import wait_until
 from ticketing.api import admin
 from ticketing.store import keys
-from ticketing.telemetry.logs import LINES_A_SECOND, Throttle
+from ticketing.telemetry.logs import BY_STRANGERS, LINES_A_SECOND, Throttle
 
 CALLS = [
     ("GET", "/admin/pdf-stats", None),
@@ -338,7 +338,9 @@ def test_a_wrong_token_is_said_in_the_log_and_not_what_it_was(
     monkeypatch.setattr(admin, "_strangers", Throttle())
     for _ in range(50):
         api.post("/admin/events/1/pause", headers={"Authorization": "Bearer not-the-token"})
-    lines = [record["message"] for record in log if "another admin token" in record["message"]]
+    told = [record for record in log if "another admin token" in record["message"]]
+    assert all(BY_STRANGERS in record["extra"] for record in told)
+    lines = [record["message"] for record in told]
     assert LINES_A_SECOND <= len(lines) <= 50
     assert lines[0].startswith("POST /admin/events/<text:event_id>/pause was refused")
     assert not [record for record in log if "not-the-token" in record["message"]]

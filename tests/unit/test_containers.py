@@ -180,9 +180,16 @@ def test_what_must_last_is_on_volumes_and_what_is_written_besides_in_memory() ->
         "/tmp", "/data/run", "/data/journal", "/data/receipts", "/data/secrets", "/metrics/web", "/metrics/workers",
     }  # fmt: skip
     assert mounted("worker") == {"/tmp", "/data/receipts", "/data/secrets", "/metrics/workers"}
-    assert mounted("scheduler") == mounted("seeds") == {"/tmp", "/data/secrets"}
+    assert mounted("scheduler") == {"/tmp", "/data/secrets", "/metrics/workers"}
+    assert mounted("seeds") == {"/tmp", "/data/secrets"}
     made = re.findall(r"(?<= )/(?:data|metrics)\S*", DOCKERFILE.partition("install -d")[2].partition("\nCOPY")[0])
     assert mounted("app") - {"/tmp"} <= set(made)  # a new volume takes the owner over from the image
+
+
+@pytest.mark.parametrize("service", ["app", "worker", "scheduler"])
+def test_the_parts_that_run_write_their_faults_into_one_file(service: str) -> None:
+    folder = Settings(metrics_dir=Path(image_environment()["METRICS_DIR"])).faults_file.parent
+    assert f"metrics:{folder}" in SERVICES[service]["volumes"]
 
 
 def test_a_journal_and_the_web_counters_belong_to_one_container() -> None:

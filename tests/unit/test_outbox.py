@@ -30,6 +30,7 @@ class FakeQueue:
     def __init__(self) -> None:
         self.jobs: list[tuple[str, list[str]]] = []
         self.tries = 0
+        self.looks = 0
         self.failure: Exception | None = None
         self.waiting = 0
 
@@ -40,6 +41,7 @@ class FakeQueue:
         self.jobs += [(event_id, job) for job in jobs]
 
     def depth(self) -> int:
+        self.looks += 1
         if self.failure is not None:
             raise self.failure
         return self.waiting
@@ -95,12 +97,13 @@ def test_what_is_sold_in_a_moment_goes_in_a_few_jobs_an_event(queue: FakeQueue, 
 def test_while_many_jobs_wait_the_next_ones_grow(queue: FakeQueue, dispatcher: Dispatcher) -> None:
     queue.waiting = subject.BUSY_JOBS
     dispatcher.add("1", ["a"])
-    gevent.sleep(0.05)
+    settle(lambda: queue.looks)
     dispatcher.add("1", ["b"])
-    gevent.sleep(0.05)
+    looks = queue.looks
+    settle(lambda: queue.looks >= looks + 2)
     assert queue.jobs == []
     queue.waiting -= 1
-    gevent.sleep(0.05)
+    settle(lambda: queue.jobs)
     assert queue.jobs == [("1", ["a", "b"])]
 
 
@@ -109,11 +112,11 @@ def test_a_full_job_and_one_that_has_waited_long_enough_go_to_a_busy_queue_too(
 ) -> None:
     queue.waiting = 1_000
     dispatcher.add("1", ["a", "b", "c"])
-    gevent.sleep(0.05)
+    settle(lambda: queue.jobs)
     assert queue.jobs == [("1", ["a", "b", "c"])]
     monkeypatch.setattr(subject, "PATIENCE_S", 0.01)
     dispatcher.add("1", ["d"])
-    gevent.sleep(0.1)
+    settle(lambda: len(queue.jobs) == 2)
     assert queue.jobs[1:] == [("1", ["d"])]
 
 

@@ -6,15 +6,19 @@ from pathlib import Path
 
 import pytest
 from loguru import logger
+from prometheus_client import CollectorRegistry
 
+from ticketing.api.live import _sold_out_in_s
 from ticketing.api.pace import LEAST_S, MOST_S, Pace
 from ticketing.api.sessions import ADDRESSES_MAX, TRIES, TRIES_S, Tries
 from ticketing.telemetry import faults
 from ticketing.telemetry.faults import Faults
-from ticketing.telemetry.pulse import WINDOW_READINGS, Reading, history, rates
+from ticketing.telemetry.logs import BY_STRANGERS
+from ticketing.telemetry.metrics import Exposition
+from ticketing.telemetry.pulse import WINDOW_READINGS, Reading, history, rates, take_reading
 
 NOTHING = Reading(
-    at_s=100.0, outcomes={}, buckets={}, sold={}, remaining=100, receipts_pending=0, outage=False, levels={}
+    at_s=100.0, outcomes={}, buckets={}, sold={"1": 0}, remaining=100, receipts_pending=0, outage=False, levels={}
 )
 
 
@@ -60,6 +64,26 @@ def test_before_there_are_two_readings_nothing_is_known() -> None:
         going = rates(kept, NOTHING)
         assert going["purchases_per_s"] is going["latency"] is None
         assert going["tickets_per_s"] == {}
+
+
+def test_what_was_sold_before_an_event_was_known_is_no_rate() -> None:
+    unknown = replace(NOTHING, sold={}, remaining=None, receipts_pending=None)  # started without the store
+    found = replace(unknown, at_s=unknown.at_s + 5, sold={"1": 9000}, remaining=1000, receipts_pending=0)
+    assert rates([unknown], found)["tickets_per_s"] == {}
+    later_on = replace(found, at_s=found.at_s + 5, sold={"1": 9010})
+    assert rates([unknown, found], later_on)["tickets_per_s"] == {"1": pytest.approx(2.0)}
+    assert history([replace(NOTHING, at_s=NOTHING.at_s - 5), unknown, found])["remaining"] == [None, 1000]
+
+
+def test_without_a_known_event_what_is_left_and_pending_is_unknown() -> None:
+    reading = take_reading(Exposition(CollectorRegistry()), [], store_up=False)
+    assert reading.remaining is reading.receipts_pending is None
+    assert (reading.sold, reading.outage) == ({}, True)
+
+
+def test_a_sale_whose_rate_is_shown_as_nothing_has_no_end_in_sight() -> None:
+    assert _sold_out_in_s(10_000, 0.0049) is _sold_out_in_s(0, 5.0) is None
+    assert _sold_out_in_s(10_000, 0.0068) == round(10_000 / 0.0068)
 
 
 def test_a_counter_that_began_anew_does_not_run_backwards() -> None:
@@ -164,6 +188,30 @@ def test_the_file_of_faults_stays_small_and_half_a_line_does_no_harm(kept_faults
     with path.open("a") as file:
         file.write(json.dumps({"time": "now"})[:8])
     assert [fault["message"].split()[1] for fault in kept_faults.last(3)] == ["999", "998"]
+
+
+def test_of_two_processes_that_find_the_file_full_one_moves_it_aside(kept_faults: Faults, tmp_path: Path) -> None:
+    path = tmp_path / "new" / "faults.jsonl"
+    logger.warning("long ago")
+    with path.open("a") as second:
+        with path.open("a") as first:
+            kept_faults._move_aside(first)
+        logger.warning("since then")
+        kept_faults._move_aside(second)  # found it full before it was moved
+    assert [fault["message"] for fault in kept_faults.last(5)] == ["since then", "long ago"]
+
+
+def test_what_strangers_cause_does_not_push_our_faults_out(
+    kept_faults: Faults, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr(faults.time, "monotonic", clock)
+    logger.error("ours")
+    for _ in range(3):
+        for number in range(100):
+            logger.bind(**{BY_STRANGERS: True}).warning("wrong token {}", number)
+        clock.now_s += faults.STRANGERS_S
+    assert [fault["message"] for fault in kept_faults.last(10)] == ["wrong token 0"] * 3 + ["ours"]
 
 
 def test_where_faults_cannot_be_written_nothing_else_fails(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from ticketing.model import EVENT_ID
 from ticketing.operations import Operations
 from ticketing.store.connection import as_store_errors
 from ticketing.store.queue import SERIALIZER, NoSuchJob
-from ticketing.telemetry.logs import Throttle
+from ticketing.telemetry.logs import BY_STRANGERS, Throttle
 
 T = TypeVar("T")
 
@@ -105,7 +105,8 @@ def refuse_strangers(token: str, sessions: Sessions, *, of_dashboard: bool = Fal
 def tell_of_wrong_token() -> None:
     """A line in the log, and not more of them than strangers may cause."""
     if _strangers.admits():
-        logger.warning("{} {} was refused: another admin token, {}", request.method, request.url_rule, caller())
+        line = logger.bind(**{BY_STRANGERS: True})
+        line.warning("{} {} was refused: another admin token, {}", request.method, request.url_rule, caller())
 
 
 def caller() -> str:

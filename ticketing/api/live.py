@@ -29,6 +29,7 @@ from ticketing.telemetry.pulse import Pulse, Reading, history, rates
 
 NO_STORE = {"Cache-Control": "no-store"}
 FAULTS_SHOWN = 12
+RATE_DECIMALS = 2
 POLLS_PER_S = 10.0  # a process
 LIVE = "/admin/live"
 MISSING, WRONG, TOO_MANY = (
@@ -96,7 +97,7 @@ def _sums(states: list[EventState], per_event: dict[str, float]) -> dict[str, An
         "issued": sum(state.issued for state in states),
         "sold": sum(state.sold for state in states),
         "remaining": remaining,
-        "tickets_per_s": round(per_s, 2),
+        "tickets_per_s": round(per_s, RATE_DECIMALS),
         "sold_out_in_s": _sold_out_in_s(remaining, per_s),
     }
 
@@ -118,14 +119,14 @@ def _row(state: EventState, per_s: float) -> dict[str, Any]:
         "leased": state.leased,
         "receipts_pending": state.receipts_pending,
         "receipts_failed": state.receipts_failed,
-        "tickets_per_s": round(per_s, 2),
+        "tickets_per_s": round(per_s, RATE_DECIMALS),
         "sold_out_in_s": _sold_out_in_s(state.remaining, per_s),
     }
 
 
 def _sold_out_in_s(remaining: int, per_s: float) -> int | None:
-    """At this rate; None where nothing is sold, or left."""
-    return round(remaining / per_s) if per_s > 0 and remaining else None
+    """At this rate; None where nothing is left, or so little is sold that the rate is shown as 0."""
+    return round(remaining / per_s) if round(per_s, RATE_DECIMALS) > 0 and remaining else None
 
 
 def blueprint(live: Live, pages: Pages, token: str, sessions: Sessions, proxies: TrustedProxies) -> Blueprint:

@@ -2,6 +2,9 @@
 
 What must stay true: the cookie holds nothing that tells the token; it ends by itself, and with the token's change; a
 page of another site can't act with it; guessing the token through the form is slow.
+
+What it does not do: no list of sessions is kept anywhere, so signing out only takes the cookie from that browser. A
+copy of it opens /admin until its SESSION_S are over; another ADMIN_TOKEN (or ID_SECRET) ends all sessions at once.
 """
 
 import hashlib

@@ -2,10 +2,8 @@
 //
 // What must stay true: what changes the sale is asked for first, and carries the session's CSRF token.
 
-const $ = (id) => document.getElementById(id);
 const csrf = document.querySelector("meta[name=csrf]").content;
-const count = (n) => n.toLocaleString("en");
-const rate = (n) => n == null ? "–" : n >= 100 ? count(Math.round(n)) : n.toLocaleString("en", { maximumFractionDigits: 1 });
+const rate = (n) => n == null ? "–" : n >= 100 ? count(Math.round(n)) : n.toLocaleString("en", { maximumFractionDigits: n < 1 ? 2 : 1 });
 const ms = (n, known) => n != null ? `≤ ${count(n)} ms` : known ? "> 10 s" : "–";
 const PATIENCE_MS = 15_000;
 
@@ -14,16 +12,6 @@ function time(s) {
   if (s < 100) return `${Math.round(s)} s`;
   if (s < 6000) return `${Math.round(s / 60)} min`;
   return s < 172_800 ? `${Math.round(s / 3600)} h` : `${count(Math.round(s / 86_400))} days`;
-}
-
-function put(element, text) {
-  if (element.textContent !== text) element.textContent = text;
-}
-
-function make(name, properties, ...children) {
-  const element = Object.assign(document.createElement(name), properties);
-  element.append(...children);
-  return element;
 }
 
 // --- Tiles: a number, and what it means

@@ -7,15 +7,14 @@ const KEPT = "ticketing.purchases", KEPT_MAX = 60;
 const POLL_S = 2, POLL_MAX_S = 60, PATIENCE_MS = 20_000;
 const RESUME_MS = 10 * 60_000, UNSURE_MS = 3 * 60_000;
 const PAGE = 60, FIND_FROM = 9;
-const $ = (id) => document.getElementById(id);
 const till = $("till");
 
-// --- What the browser keeps. Without a storage (some private windows) it lives as long as the page.
-let memory = [];
+// --- What the browser keeps. Without a storage (some private windows), or with a full one, as long as the page lives.
+let memory = [], unwritten = false;
 
 function kept() {
   try {
-    return JSON.parse(localStorage.getItem(KEPT)) ?? [];
+    return unwritten ? memory : JSON.parse(localStorage.getItem(KEPT)) ?? [];
   } catch {
     return memory;
   }
@@ -33,8 +32,10 @@ function save(all) {
   all.sort((one, other) => other.made_at - one.made_at);
   const open = all.filter((one) => one.state !== "bought"), done = all.filter((one) => one.state === "bought");
   memory = [...open, ...done.slice(0, KEPT_MAX)];
+  unwritten = true;
   try {
     localStorage.setItem(KEPT, JSON.stringify(memory));
+    unwritten = false;
   } catch { /* memory has it */ }
   showMine();
 }
@@ -45,7 +46,6 @@ const short = (key) => key.replaceAll("-", "").slice(0, 10);
 
 // --- Words
 const tickets = (n) => `${n} ticket${n === 1 ? "" : "s"}`;
-const count = (n) => n.toLocaleString("en");
 const format = (event, options) =>
   new Intl.DateTimeFormat("en-GB", { timeZone: event.timezone, ...options }).format(new Date(event.starts_at));
 const day = (event) => format(event, { weekday: "short", day: "numeric", month: "short", year: "numeric" });
@@ -112,10 +112,6 @@ function paint(element, accent) {
 // --- The events, asked for again and again; the service says after how long, and a hidden page rests.
 let events = new Map(), shown = PAGE, asking = 0, wait = POLL_S, lost = false, first = true;
 const cards = new Map();
-
-function put(element, text) {
-  if (element.textContent !== text) element.textContent = text;
-}
 
 async function look() {
   clearTimeout(asking);
@@ -481,12 +477,6 @@ function showOutcome(purchase, event) {
   $("proof").hidden = purchase.state !== "bought" || purchase.tries < 2;
   showDeeds(purchase, event, ready);
   showPdf(ready ? purchase : null);
-}
-
-function make(name, properties, ...children) {
-  const element = Object.assign(document.createElement(name), properties);
-  element.append(...children);
-  return element;
 }
 
 function showDeeds(purchase, event, ready) {

@@ -30,6 +30,7 @@ PURCHASE_ID = re.compile(
 )
 PASSWORD = re.compile(r"((?:rediss?|unix)://[^\s/@:]*:)[^\s@]+@")
 LINES_A_SECOND = 20
+BY_STRANGERS = "by_strangers"  # the field of a line that any stranger may cause
 
 
 def set_up(part: str, level: str, log_format: Literal["auto", "text", "json"]) -> None:
@@ -96,7 +97,9 @@ class Throttle:
         second = int(time.monotonic())
         if second != self._second:
             if self._left_out:
-                logger.warning("{} more lines like the last ones were left out", self._left_out)
+                logger.bind(**{BY_STRANGERS: True}).warning(
+                    "{} more lines like the last ones were left out", self._left_out
+                )
             self._second, self._said, self._left_out = second, 0, 0
         self._said += 1
         self._left_out += self._said > LINES_A_SECOND

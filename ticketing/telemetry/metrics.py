@@ -276,7 +276,7 @@ class Exposition:
         return generate_latest(self.registry()) + generate_latest(gauges)
 
     def _living(self) -> list[int]:
-        """The web processes of this host; this one alone where it speaks alone."""
+        """The web processes of this host, which alone have gauges of the moment; this one where it speaks alone."""
         names = [LIVE_GAUGES.fullmatch(file.name) for folder in self._folders for file in folder.glob("gauge_live*.db")]
         pids = {int(name["pid"]) for name in names if name}
         return sorted(filter(lives, pids)) if MULTIPROCESS in os.environ else [os.getpid()]
@@ -296,13 +296,8 @@ class Exposition:
         return summed
 
     def web_processes(self) -> int:
-        """The web processes of this host that live: each has gauges of its own; this one where it speaks alone."""
-        if MULTIPROCESS not in os.environ:
-            return 1
-        pids = {
-            found["pid"]: file for file in self._folders[0].glob("*.db") if (found := LIVE_GAUGES.fullmatch(file.name))
-        }
-        return sum(not _is_of_the_dead(file) for file in pids.values())
+        """How many web processes of this host live."""
+        return len(self._living())
 
 
 def quantile(buckets: dict[str, float], share: float) -> float | None:

@@ -43,8 +43,8 @@ class Reading:
     outcomes: dict[str, float]
     buckets: dict[str, float]
     sold: dict[str, int]  # by event
-    remaining: int
-    receipts_pending: int
+    remaining: int | None  # None, as the next one, where no event is known
+    receipts_pending: int | None
     outage: bool
     levels: dict[str, int]  # by the names of LEVELS
 
@@ -62,8 +62,8 @@ def take_reading(exposition: Exposition, states: Sequence[EventState], *, store_
         outcomes=found["ticketing_purchases_total"],
         buckets=found["ticketing_purchase_duration_seconds_bucket"],
         sold={state.event.event_id: state.sold for state in states},
-        remaining=sum(state.remaining for state in states),
-        receipts_pending=receipt_counts(states)["pending"],
+        remaining=sum(state.remaining for state in states) if states else None,
+        receipts_pending=receipt_counts(states)["pending"] if states else None,
         outage=not store_up or any(found["ticketing_outage"].values()),
         levels={name: int(sum(found[metric].values())) for name, metric in LEVELS.items()},
     )
@@ -121,7 +121,8 @@ class Pulse:
 
 def rates(kept: Sequence[Reading], now: Reading) -> dict[str, Any]:
     """What follows from now and half a minute ago, or from what there is; None before there are two readings."""
-    before = kept[-WINDOW_READINGS:][0] if kept else now
+    window = kept[-WINDOW_READINGS:]
+    before = window[0] if window else now
     passed_s = now.at_s - before.at_s
     if passed_s < 1:
         return {"purchases_per_s": None, "refusals_per_s": None, "tickets_per_s": {}, "latency": None}
@@ -130,9 +131,20 @@ def rates(kept: Sequence[Reading], now: Reading) -> dict[str, Any]:
     return {
         "purchases_per_s": bought / passed_s,
         "refusals_per_s": (sum(asked.values()) - bought - asked.get("replayed", 0)) / passed_s,
-        "tickets_per_s": {event_id: n / passed_s for event_id, n in _grown(now.sold, before.sold).items() if n},
+        "tickets_per_s": _tickets_per_s(window, now),
         "latency": latency_ms(_grown(now.buckets, before.buckets)),
     }
+
+
+def _tickets_per_s(window: Sequence[Reading], now: Reading) -> dict[str, float]:
+    """By event, since the first reading that knows it: what was sold before that was not sold in this moment."""
+    going = {}
+    for event_id, sold in now.sold.items():
+        before = next((reading for reading in window if event_id in reading.sold), now)
+        passed_s, grown = now.at_s - before.at_s, sold - before.sold[event_id]
+        if passed_s >= 1 and grown > 0:
+            going[event_id] = grown / passed_s
+    return going
 
 
 def latency_ms(buckets: dict[str, float]) -> dict[str, float | None] | None:
