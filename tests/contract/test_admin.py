@@ -35,7 +35,7 @@ WRONG = [
     "Bearer \xff\xfe",
     basic("wrong")["Authorization"],
 ]
-NONE = [None, "", "Bearer", "Bearer ", "Basic", "Basic !!!", "Token abc", ADMIN_TOKEN]
+NONE = [None, "", "Bearer", "Bearer ", "Basic", "Basic !!!", "Basic \xff", "Token abc", ADMIN_TOKEN]
 
 
 @pytest.mark.parametrize(
