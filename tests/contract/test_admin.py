@@ -9,7 +9,7 @@ import pytest
 from tests.contract.conftest import ADMIN, ADMIN_TOKEN, PDF, Api, StartApi, basic, contents, problem_of
 from tests.contract.test_purchases import away
 from tests.servers import wait_until
-from ticketing.api import admin
+from ticketing.api import admin, problems
 from ticketing.store import keys
 from ticketing.telemetry.logs import BY_STRANGERS, LINES_A_SECOND, Throttle
 
@@ -35,7 +35,7 @@ WRONG = [
     "Bearer \xff\xfe",
     basic("wrong")["Authorization"],
 ]
-NONE = [None, "", "Bearer", "Bearer ", "Basic", "Basic !!!", "Token abc", ADMIN_TOKEN]
+NONE = [None, "", "Bearer", "Bearer ", "Basic", "Basic !!!", "Basic \xff", "Token abc", ADMIN_TOKEN]
 
 
 @pytest.mark.parametrize(
@@ -361,3 +361,11 @@ def test_tickets_are_not_added_to_a_number_that_the_event_never_had(api: Api) ->
     answer = api.admin("POST", "/admin/events/1/tickets", json={"add": 5, "issued": 1_000_000})
     assert problem_of(answer) == (409, "issued-mismatch")
     assert answer.get_json()["issued"] == api.state().issued == 10
+
+
+def test_a_fault_that_is_met_again_and_again_does_not_fill_the_log(
+    monkeypatch: pytest.MonkeyPatch, log: list[Any]
+) -> None:
+    monkeypatch.setattr(problems, "_bugs", Throttle())
+    assert {problems.of_bug(ValueError("odd"), "GET", "/", "id").status for _ in range(200)} == {500}
+    assert LINES_A_SECOND <= len([record for record in log if "failed, request" in record["message"]]) < 200

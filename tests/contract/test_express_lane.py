@@ -51,6 +51,8 @@ NOT_PLAIN: dict[str, dict[str, Any]] = {
     "a body that is too long": {"data": b" " * (16 * 1024 + 1), **JSON},
     "a body that is far too long": {"data": b" " * 200_000, **JSON},
     "a body without its length": {"data": b'{"quantity": 2}', **JSON, "chunked": True},
+    "a packed body": {"data": b"{}", "headers": {"Content-Encoding": "gzip"}, **JSON},
+    "a body that says it is not packed": {"data": b"{}", "headers": {"Content-Encoding": "Identity"}, **JSON},
     "no event": {"path": "/buy/"},
     "a path that goes on": {"path": "/buy/1/2"},
     "an event in the wrong letters": {"path": "/buy/\u00e9"},

@@ -27,7 +27,35 @@ REFUSED = {
         400,
         "malformed-request",
     ),
+    "a length beyond all measure": (
+        b"POST /buy/rock HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999999999999\r\n\r\n{}",
+        413,
+        "body-too-large",
+    ),
+    "a body that is packed for the way": (
+        b"POST /buy/rock HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+        501,
+        "not-implemented",
+    ),
     "no HTTP at all": (b"\x16\x03\x01\x02\x00\r\n\r\n", 400, "malformed-request"),
+}
+BAD_CHUNKS = [
+    b"0x2\r\n{}\r\n0\r\n\r\n",
+    b"zz\r\n",
+    b"-2\r\n{}\r\n",
+    b"\r\n",
+    b"2\n{}\r\n",
+    b"2\r\n{}XX",
+    b"0\r\n:\r\n\r\n",
+]
+REFUSED |= {
+    f"a body in chunks like {chunks!r}": (
+        b"POST /buy/rock HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+        + chunks,
+        400,
+        "malformed-request",
+    )
+    for chunks in BAD_CHUNKS
 }
 SLOW_CLIENTS = 200
 
@@ -43,6 +71,7 @@ def service(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     yield service
     service.stop()
     assert "Traceback" not in service.log.read_text()
+    assert "ERROR" not in service.log.read_text()
 
 
 def test_a_request_line_may_have_what_the_contract_says(service: Service) -> None:
@@ -61,6 +90,7 @@ def test_what_gunicorn_refuses_is_a_problem_and_changes_nothing(service: Service
         answer = _read_to_the_end(connection)
     head, _, body = answer.partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 %d " % status)
+    assert b"\r\nConnection: close" in head
     assert b"Content-Type: application/problem+json" in head
     assert b"X-Request-ID: " in head
     assert b"\r\nX-Frame-Options: DENY\r\n" in head

@@ -16,6 +16,7 @@ from tests.servers import wait_until
 
 CROWD = 200
 QUICK_BODIES = "import ticketing.server.worker as w; w.BODY_S = 1.0"
+QUICK_HEADS = "import ticketing.server.worker as w; w.HEAD_S = 1.0"
 TELLS_OF_THE_LONG_WAY = """
 import ticketing.server.express_worker as w
 class Told(w.Replayed):
@@ -66,6 +67,30 @@ def test_half_a_head_ends_after_the_time_of_an_idle_connection(start: Start, web
     with server.connect() as connection:
         connection.sendall(b"GET /count HTTP/1.1\r\nHo")
         assert connection.recv(100) == b""
+
+
+@BOTH
+def test_a_head_that_drips_ends(start: Start, web_server: str) -> None:
+    """Each byte comes soon enough; an idle connection would have 75 s."""
+    server = start(web_server, code=QUICK_HEADS)
+    with server.connect() as connection:
+        connection.sendall(ask("/count"))
+        assert number_in(read_answer(connection)) > 0
+        connection.sendall(b"GET /count HTTP/1.1\r\nX-A: ")
+        connection.settimeout(0.25)
+        ended = False
+        for _ in range(80):
+            try:
+                ended = connection.recv(100) == b""
+            except TimeoutError:
+                with contextlib.suppress(ConnectionError):
+                    connection.sendall(b"a")
+            except ConnectionError:
+                ended = True
+            if ended:
+                break
+    assert ended
+    assert server.ask(ask("/count")).statuses == [200]
 
 
 @BOTH

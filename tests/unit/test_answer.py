@@ -177,3 +177,12 @@ def test_an_error_replaces_what_was_not_sent_and_ends_what_was() -> None:
     with pytest.raises(ValueError, match="it failed"):
         answer.start("501 NO", [], (ValueError, error, None))
     assert len(sent) == 1
+
+
+def test_a_header_beyond_latin_1_fails_before_anything_has_begun() -> None:
+    sent = Sent()
+    answer = sent.answer()
+    answer.start("200 OK", [("X-A", "\u20ac"), ("Content-Length", "1")])
+    with pytest.raises(ValueError, match="latin-1"):
+        answer.write(b"a")
+    assert (sent, answer.begun) == ([], False)

@@ -139,7 +139,10 @@ def _given_token() -> str | None:
     scheme, _, rest = request.headers.get("Authorization", "").strip().partition(" ")
     if scheme.lower() == "bearer" and rest:
         return rest.strip()
-    basic = request.authorization
+    try:
+        basic = request.authorization
+    except ValueError:  # werkzeug's, for bytes beyond ASCII: no Basic, like all else that can't be decoded
+        return None
     return basic.password or None if basic is not None else None
 
 

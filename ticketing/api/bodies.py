@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from flask import Request
-from werkzeug.exceptions import RequestEntityTooLarge
+from werkzeug.exceptions import RequestEntityTooLarge, UnsupportedMediaType
 
 from ticketing.errors import BadBuyer, BadKey, BadQuantity, BadRequest, Fault
 from ticketing.model import NOBODY, QUANTITY_MAX, Buyer
@@ -29,11 +29,13 @@ def is_json(content_type: str | None) -> bool:
 
 
 def read_whole(request: Request) -> bytes:
-    """The body as it was sent. Raises RequestEntityTooLarge.
+    """The body as it was sent. Raises RequestEntityTooLarge, and UnsupportedMediaType where it is packed.
 
     The application's MAX_CONTENT_LENGTH is a byte more than a body may have: werkzeug cuts a body that comes without
     its length off there and says nothing, and half of what was sent must not be taken for all of it.
     """
+    if request.headers.get("Content-Encoding", "").strip().lower() not in ("", "identity"):
+        raise UnsupportedMediaType
     body = request.get_data(cache=False)
     if len(body) > BODY_MAX_BYTES:
         raise RequestEntityTooLarge

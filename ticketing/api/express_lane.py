@@ -1,7 +1,7 @@
 """POST /buy/<event_id> answered before Flask's routing, which costs more than the rest of a purchase.
 
 What must stay true: nobody can tell from an answer, a metric or the log which way it was made: both ways call
-`Purchases.answer`. What is not plain (another path, a body without its length or too long) goes to Flask unread.
+`Purchases.answer`. What is not plain (another path, a body packed, too long or of unknown length) goes to Flask.
 """
 
 from collections.abc import Iterable
@@ -65,9 +65,11 @@ class ExpressLane:
 
 
 def _length(environ: "WSGIEnvironment") -> int | None:
-    """How long the body is; None where that is not known, or is more than a body may have."""
+    """How long the body is; None where that is not known, more than a body may have, or not all of it."""
     digits = environ.get("CONTENT_LENGTH") or "0"
-    if "HTTP_TRANSFER_ENCODING" in environ or len(digits) > LENGTH_DIGITS or not digits.isdecimal():
+    if "HTTP_TRANSFER_ENCODING" in environ or "HTTP_CONTENT_ENCODING" in environ:
+        return None
+    if len(digits) > LENGTH_DIGITS or not digits.isdecimal():
         return None
     length = int(digits)
     return length if length <= BODY_MAX_BYTES else None

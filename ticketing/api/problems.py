@@ -29,8 +29,12 @@ from ticketing.errors import (
     Unavailable,
     UnknownEvent,
 )
+from ticketing.telemetry.logs import Throttle
 
 MEDIA_TYPE = "application/problem+json"
+
+
+_bugs = Throttle()
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +95,12 @@ def of_status(status: int, headers: Mapping[str, str] | None = None) -> Problem:
 
 
 def of_bug(error: Exception, method: str, route: object, request_id: str) -> Problem:
-    """The problem of a fault of ours; what failed is in the log, under the request's id, and nowhere else."""
-    logger.opt(exception=error).error("{} {} failed, request {request_id}", method, route, request_id=request_id)
+    """The problem of a fault of ours; what failed is in the log, under the request's id, and nowhere else.
+
+    Whoever has found one could fill the log with it: not each is told.
+    """
+    if _bugs.admits():
+        logger.opt(exception=error).error("{} {} failed, request {request_id}", method, route, request_id=request_id)
     return of_status(500)
 
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import orjson
 from flask import Blueprint, Response, g, request
 from loguru import logger
-from werkzeug.exceptions import RequestEntityTooLarge
+from werkzeug.exceptions import RequestEntityTooLarge, UnsupportedMediaType
 
 from ticketing.api import problems
 from ticketing.api.bodies import is_json, parse_key, parse_purchase, read_whole
@@ -186,6 +186,8 @@ def blueprint(purchases: Purchases) -> Blueprint:
                 body = read_whole(request)
             except RequestEntityTooLarge:
                 answer = purchases.refuse(413)
+            except UnsupportedMediaType:
+                answer = purchases.refuse(415)
             else:
                 answer = purchases.answer(
                     event_id, headers.get("Content-Type"), headers.get("Idempotency-Key"), body, g.request_id

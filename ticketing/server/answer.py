@@ -119,12 +119,13 @@ class Answer:
 
     def _head(self) -> bytes:
         self.closes = self.closes or not self._worker.alive  # asked late: a stop that came meanwhile is told
-        self.begun = True
-        return (
+        head = (
             f"HTTP/1.1 {self._status}\r\nServer: gunicorn\r\nDate: {_date(int(time.time()))}\r\n"
             f"Connection: {'close' if self.closes else 'keep-alive'}\r\n"
             f"{CHUNKED if self._chunked else ''}{self._fields}\r\n"
-        ).encode("latin-1")
+        ).encode("latin-1")  # raises where an application's text does not fit: nothing has left then
+        self.begun = True
+        return head
 
 
 @lru_cache(maxsize=1)

@@ -6,6 +6,7 @@ Limits are looked at twice a second, all in one pass: a timer for each wait woul
 
 import errno
 import time
+from collections.abc import Callable
 from typing import Any
 
 import gevent
@@ -139,7 +140,9 @@ class Connection:
 
 
 class Replayed(socket.socket):
-    """A connection some of whose bytes were read already: they are received again."""
+    """A connection some of whose bytes were read already: they are received again. `heard` is called for all bytes."""
+
+    heard: Callable[[], None] | None = None
 
     def __init__(self, client: Any, received: bytes) -> None:
         """Takes the connection over from `client`, which is of no use then."""
@@ -148,7 +151,10 @@ class Replayed(socket.socket):
 
     def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
         """Like a socket's."""
-        if not self._received:
-            return super().recv(bufsize, flags)
-        data, self._received = self._received[:bufsize], self._received[bufsize:]
+        if self._received:
+            data, self._received = self._received[:bufsize], self._received[bufsize:]
+        else:
+            data = super().recv(bufsize, flags)
+        if data and self.heard is not None:
+            self.heard()
         return data

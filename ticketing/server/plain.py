@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
-BODY_MAX = 64 * 1024
+BODY_MAX = 16 * 1024 + 1  # the first length that the service refuses; it need not be held here to be refused
 HEAD_MAX = 4096  # below each of gunicorn's limits by default; a head below all limits breaks none of them
 NAMES_MAX = 1024  # remembered; a client can make up as many as it likes
 

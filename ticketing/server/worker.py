@@ -6,6 +6,7 @@ runs before the master kills: with gunicorn's own worker one idle keep-alive con
 """
 
 import contextlib
+import errno
 import secrets
 import socket
 import time
@@ -13,9 +14,15 @@ from types import FrameType, TracebackType
 from typing import Any, cast
 
 import gevent
+from gunicorn.http.errors import ParseException, UnsupportedTransferCoding
 from gunicorn.workers.ggevent import GeventWorker
 
+from ticketing.server.connection import Replayed
+
 BODY_S = 10.0  # for the whole body of a request
+HEAD_S = 20.0  # for a whole head, from the first byte that is received of it
+UNREAD_MAX = 1024 * 1024  # a body that may be longer is not read to its end for the sake of the connection
+CODINGS = {"chunked", "identity"}  # gunicorn takes others, and hands the body on as it came
 LINGER_S = 0.5
 LINGER_BYTES = 64 * 1024
 GRACE_S = 1.0  # shutting idle connections at once gave clients errors; a second gave none
@@ -43,31 +50,60 @@ class _Listener:
         return int(words[1]) if len(words) > 1 and words[1].isdigit() else 500
 
 
-class _Deadline:
-    """A body's reader that gives up after BODY_S in all, however slowly the bytes drip."""
+class _BodyReader:
+    """A body's reader that gives up after BODY_S in all, however slowly the bytes drip, and on what is malformed.
 
-    def __init__(self, reader: Any) -> None:
-        self._reader = reader
+    Nobody knows then where the next request begins: the connection closes with the answer.
+    """
+
+    def __init__(self, request: Any) -> None:
+        self._request = request
+        self._reader = request.body.reader
+        self.failed = False
         self._until_s = time.monotonic() + BODY_S
 
     def read(self, size: int) -> bytes:
-        """Like the reader's. Raises TimeoutError, which WSGI takes for a client that has gone."""
+        """Like the reader's. Raises OSError, which WSGI takes for a client that has gone."""
         left_s = self._until_s - time.monotonic()
-        with gevent.Timeout(max(0.001, left_s), TimeoutError("the body came too slowly")):
-            data: bytes = self._reader.read(size)
-            return data
+        try:
+            with gevent.Timeout(max(0.001, left_s), TimeoutError("the body came too slowly")):
+                data: bytes = self._reader.read(size)
+                return data
+        except ParseException as error:
+            self._give_up()
+            raise BrokenPipeError(errno.EPIPE, f"the body is malformed: {error}") from None
+        except OSError:
+            self._give_up()
+            raise
+
+    def _give_up(self) -> None:
+        self.failed = True
+        self._request.force_close()
 
 
 class _Wait:
     """The wait for a connection's next request, which a stop can end as if its time were over."""
 
-    def __init__(self, waits: dict[Any, gevent.Timeout], seconds: float) -> None:
+    def __init__(self, waits: "dict[Any, _Wait]", seconds: float) -> None:
         self._waits = waits
+        self._seconds = seconds
         self._timeout = _silent(seconds)
 
     def __enter__(self) -> None:
-        self._waits[gevent.getcurrent()] = self._timeout
+        self._waits[gevent.getcurrent()] = self
         self._timeout.__enter__()
+
+    def heard(self) -> None:
+        """The head has begun, and has HEAD_S: a client must not keep a connection by a byte now and then."""
+        if self._seconds > HEAD_S:
+            self._timeout.close()
+            self._seconds = HEAD_S
+            self._timeout = _silent(HEAD_S)
+            self._timeout.start()
+
+    def end(self, greenlet: Any) -> None:
+        """As if its time were over."""
+        greenlet.kill(exception=self._timeout, block=False)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -81,7 +117,7 @@ class ProblemWorker(GeventWorker):  # type: ignore[misc]  # gunicorn has no type
 
     def init_process(self) -> None:
         """The worker waits for busy connections a little less long than its master waits for it."""
-        self._waits: dict[Any, gevent.Timeout] = {}
+        self._waits: dict[Any, _Wait] = {}
         self.cfg.set("graceful_timeout", max(1, self.cfg.graceful_timeout - EXIT_S))
         super().init_process()
 
@@ -95,13 +131,35 @@ class ProblemWorker(GeventWorker):  # type: ignore[misc]  # gunicorn has no type
         gevent.spawn_later(GRACE_S, self._end_waits)
 
     def _end_waits(self) -> None:
-        for waiting, timeout in list(self._waits.items()):
-            waiting.kill(exception=timeout, block=False)
+        for greenlet, wait in list(self._waits.items()):
+            wait.end(greenlet)
+
+    def handle(self, listener: Any, client: Any, addr: Any) -> None:
+        """Serve one connection to its end."""
+        if not self.cfg.is_ssl:
+            client = client if isinstance(client, Replayed) else Replayed(client, b"")
+            client.heard = self._heard
+        super().handle(listener, client, addr)
+
+    def _heard(self) -> None:
+        wait = self._waits.get(gevent.getcurrent())
+        if wait is not None:
+            wait.heard()
 
     def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> None:
         """Answer one request."""
-        req.body.reader = _Deadline(req.body.reader)
-        super().handle_request(listener_name, req, sock, addr)
+        _refuse_codings(req)
+        too_long = getattr(req.body.reader, "length", 0) > UNREAD_MAX
+        if too_long:
+            req.force_close()
+        reader = req.body.reader = _BodyReader(req)
+        try:
+            super().handle_request(listener_name, req, sock, addr)
+        except StopIteration:
+            if too_long or reader.failed:
+                with contextlib.suppress(OSError), _silent(LINGER_S):
+                    _take_leave(sock)
+            raise
 
     def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
         """Answer a request that could not be parsed or served."""
@@ -127,6 +185,13 @@ class ProblemWorker(GeventWorker):  # type: ignore[misc]  # gunicorn has no type
         with contextlib.suppress(OSError), _silent(LINGER_S):  # it has gone, or takes its time
             client.sendall(head.encode("latin-1") + body)
             _take_leave(client)
+
+
+def _refuse_codings(request: Any) -> None:
+    """Raises UnsupportedTransferCoding where the body would have to be unpacked."""
+    for name, value in request.headers:
+        if name == "TRANSFER-ENCODING" and not {each.strip(" \t").lower() for each in value.split(",")} <= CODINGS:
+            raise UnsupportedTransferCoding(value)
 
 
 def _silent(seconds: float) -> gevent.Timeout:
