@@ -25,7 +25,19 @@ from tests.bench.targets import TARGETS
 from tests.servers import ROOT
 from ticketing.errors import StoreError
 
-SECTIONS = ("hello", "soldout", "purchase", "connections", "rush", "receipts", "openloop", "store", "growth", "memory")
+SECTIONS = (
+    "hello",
+    "soldout",
+    "purchase",
+    "connections",
+    "rush",
+    "receipts",
+    "openloop",
+    "store",
+    "growth",
+    "memory",
+    "pages",
+)
 RESULTS = Path(__file__).parent / "results"
 QUICK_OUT = ROOT / "var" / "bench-quick.json"
 WIDTH = 160  # where there is no terminal to fit

@@ -37,6 +37,7 @@ class Ask:
     body: str = ""
     key_prefix: str = ""
     method: str = "POST"
+    headers: dict[str, str] = field(default_factory=dict)
 
     def requests(self) -> Iterator[bytes]:
         """Endless: the paths in turn, each request with a key of its own where keys are asked for."""
@@ -50,6 +51,7 @@ class Ask:
 
     def _head(self, path: str) -> bytes:
         lines = [f"{self.method} {path} HTTP/1.1", f"Host: {HOST}"]
+        lines += [f"{name}: {value}" for name, value in self.headers.items()]
         if self.body:
             lines += ["Content-Type: application/json", f"Content-Length: {len(self.body.encode())}"]
         return "\r\n".join(lines).encode()

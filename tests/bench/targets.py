@@ -132,6 +132,8 @@ def _targets() -> tuple[Target, ...]:
         Target("11b", "memory of a busy connection", 30, "KB", section="memory"),
         Target("11c", "memory of a web process before its crowd", 60, "MB", section="memory"),
         Target("11d", "memory of an RQ worker", 150, "MB", section="memory"),
+        Target("12a", "CPU of a purchase at 1,000/s, pages open to none", None, to, section="pages"),
+        Target("12b", "the same, pages open: p99", None, ms, section="pages"),
     )
 
 
