@@ -1,4 +1,4 @@
-"""The targets of issue 5, each bound as a number, and how a figure is judged by it. Pure.
+"""The targets of issue 5 and what pages cost (12), each bound as a number, and how a figure is judged by it. Pure.
 
 What must stay true: every target has its row, measured or not; what is not measured is never met.
 """
