@@ -15,11 +15,10 @@ from gevent import config as gevent_config
 from loguru import logger
 
 from ticketing.api.rate_limit import shared_table
-from ticketing.config import load
+from ticketing.config import FILES_BESIDE_CONNECTIONS, load
 from ticketing.errors import SettingsError
 from ticketing.telemetry import logs
 
-FILES_BESIDE_CONNECTIONS = 256
 WSGI = "ticketing.server.wsgi"
 WORKERS = {
     "express": "ticketing.server.express_worker.ExpressWorker",

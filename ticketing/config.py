@@ -16,6 +16,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from ticketing.errors import SettingsError
 
+FILES_BESIDE_CONNECTIONS = 256  # that a web process has open besides
 SECRET_BYTES = 32
 SECRETS = ("id_secret", "admin_token", "signing_key")
 SECRET_CHARACTERS = {"id_secret": 32, "admin_token": 16}  # at least

@@ -13,11 +13,10 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from ticketing.config import Settings
+from ticketing.config import FILES_BESIDE_CONNECTIONS, Settings
 from ticketing.doctor.finding import Finding, fail, ok, warn
 
 CONNECTIONS_LEAST = 1_000
-FILES_BESIDE_CONNECTIONS = 256  # as in gunicorn.conf.py
 SOMAXCONN = Path("/proc/sys/net/core/somaxconn")
 MOUNTS = Path("/proc/self/mountinfo")
 IN_MEMORY = frozenset({"tmpfs", "ramfs"})

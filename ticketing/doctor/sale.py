@@ -13,6 +13,7 @@ from ticketing.store.connection import Store
 from ticketing.store.decisions import DecisionStore
 from ticketing.store.events import EventStore
 from ticketing.store.sale import Versions
+from ticketing.telemetry.metrics import oldest_pending_s
 
 RECEIPT_LATE_S = 60
 NAMED_MOST = 5
@@ -62,12 +63,12 @@ def events(states: Sequence[EventState], damaged: set[str]) -> Iterator[Finding]
 def receipts(states: Sequence[EventState]) -> Iterator[Finding]:
     """Receipts that were given up, or that wait too long."""
     failed = sum(state.receipts_failed for state in states)
-    waits_ms = [state.as_of_ms - state.oldest_pending_ms for state in states if state.oldest_pending_ms is not None]
+    waits_s = oldest_pending_s(states)
     if failed:
         means = "Their buyers are told 503 receipt-failed; their purchases stand."
         yield warn("receipts", f"{failed:,} have failed", means, "python -m ticketing receipts retry")
-    if max(waits_ms, default=0) > RECEIPT_LATE_S * 1000:
-        found = f"one has waited for {max(waits_ms) / 1000:,.0f} s"
+    if waits_s > RECEIPT_LATE_S:
+        found = f"one has waited for {waits_s:,.0f} s"
         yield warn(
             "receipts", found, "Nobody draws them, or not enough.", "Look at the receipt workers and the sweeper."
         )
