@@ -133,7 +133,8 @@ class Service:
             settings.receipt_due_ms,
         )
         self.operations = Operations(store, self.events, self.outbox, self.queue, self.files, self.exposition, offload)
-        self.rate_limit = _rate_limit(settings)
+        self.proxies = TrustedProxies(settings.forwarded_allow_ips)
+        self.rate_limit = _rate_limit(settings, self.proxies)
         self.purchases = purchases.Purchases(
             self.counter, self.receipts, self.counts, self.rate_limit, says_all=settings.log_level == "DEBUG"
         )
@@ -245,10 +246,9 @@ GIVE_BACK_S = 2.0  # of what the master waits for a worker that stops
 TROUBLES = (Outcome.SCRIPT_FAILED, Outcome.WENT_BACK, Outcome.HALTED)  # of the others the breaker tells
 
 
-def _rate_limit(settings: Settings) -> RateLimit | None:
+def _rate_limit(settings: Settings, proxies: TrustedProxies) -> RateLimit | None:
     if not settings.rate_limit_per_s:
         return None
-    proxies = TrustedProxies(settings.forwarded_allow_ips)
     return RateLimit(settings.rate_limit_per_s, settings.rate_limit_burst, proxies, settings.id_secret.encode())
 
 
@@ -293,9 +293,7 @@ def _add_routes(app: Flask, service: Service) -> None:
     sessions = Sessions(service.settings.id_secret, token)
     app.register_blueprint(admin.blueprint(service.operations, token, sessions))
     admin.add_dashboard(app, service.queue.client, token, sessions)
-    app.register_blueprint(
-        live.blueprint(service.live, files, token, sessions, TrustedProxies(service.settings.forwarded_allow_ips))
-    )
+    app.register_blueprint(live.blueprint(service.live, files, token, sessions, service.proxies))
     app.register_blueprint(contract.blueprint())
     app.register_blueprint(pages.blueprint(files, contract.index()))
     # /buy is left out: our own counters serve both of its routes. By rule, since a raw path would be a label's value.

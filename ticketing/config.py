@@ -153,6 +153,12 @@ class Settings(BaseSettings):
         return not self.redis_url
 
     @property
+    def local_url(self) -> str:
+        """Where a browser on this machine finds the service."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(self.host, self.host)  # noqa: S104
+        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
+
+    @property
     def run_dir(self) -> Path:
         """Where the parts of one running service find one another."""
         return self.data_dir / "run"
