@@ -2,7 +2,8 @@
 
 What must stay true: it changes no byte of what it passes on; what it kept it delivers in order, even when the client is
 long gone, as a network or a stopped server would. What follows a lost command on its connection is lost too, as in a
-half-open one.
+half-open one. A network can be parted: who is on the other side is told by what it says first, since on loopback
+everybody has one address.
 """
 
 import contextlib
@@ -12,8 +13,11 @@ import struct
 import threading
 import time
 
-from tests.servers import HOST
+from tests.servers import HOST, POLL_S
 
+SERVERS, CLIENTS = "servers", "clients"  # parties; a client that signs in under a name is a party of that name
+SIGN_IN = frozenset({b"AUTH", b"HELLO"})
+OF_A_REPLICA = frozenset({b"REPLCONF", b"PSYNC"})
 CHUNK = 1 << 16
 RESET = struct.pack("ii", 1, 0)  # SO_LINGER: close with a reset, as a crash would
 
@@ -24,15 +28,15 @@ class _Commands:
     def __init__(self) -> None:
         self._rest = b""
 
-    def feed(self, data: bytes) -> list[str]:
-        """The names of the commands that are whole now."""
+    def feed(self, data: bytes) -> list[list[bytes]]:
+        """The commands that are whole now, their names in capitals."""
         self._rest += data
-        names = []
+        commands = []
         while (command := self._first()) is not None:
-            names.append(command)
-        return names
+            commands.append(command)
+        return commands
 
-    def _first(self) -> str | None:
+    def _first(self) -> list[bytes] | None:
         count, words, rest = -1, [], self._rest
         while len(words) != count:
             line, end, rest = rest.partition(b"\r\n")
@@ -47,7 +51,16 @@ class _Commands:
             words.append(rest[:size])
             rest = rest[size + 2 :]
         self._rest = rest
-        return words[0].decode().upper()
+        return [words[0].upper(), *words[1:]]
+
+
+def _party(command: list[bytes], before: str) -> str:
+    """Whose connection it is that says this, as far as that is known."""
+    name = command[0]
+    if name in OF_A_REPLICA or (name == b"CLIENT" and command[-1].startswith(b"sentinel-")):
+        return SERVERS
+    signs_in = command[command.index(b"AUTH") + 1 :] if b"AUTH" in command and name in SIGN_IN else []
+    return signs_in[0].decode() if len(signs_in) > 1 else before
 
 
 class _Link:
@@ -62,6 +75,7 @@ class _Link:
         self._client_has_gone = False
         self._is_lost = False
         self._asked = _Commands()
+        self.party = CLIENTS
         self.has_ended = False
         for work in (self._commands, self._replies):
             threading.Thread(target=work, daemon=True).start()
@@ -69,17 +83,32 @@ class _Link:
     def _commands(self) -> None:
         with contextlib.suppress(OSError):
             while data := self._client.recv(CHUNK):
+                asked = self._look_at(data)
+                self._wait_while_parted()
                 with self._sending:
-                    self._pass_on(data)
+                    self._pass_on(data, asked)
         self._client_has_gone = True
+        self._wait_while_parted()
         if not self._kept:
             self.close()
 
-    def _pass_on(self, data: bytes) -> None:
-        asked = self._asked.feed(data)
-        self._proxy.asked += asked
+    def _look_at(self, data: bytes) -> int:
+        """How many commands were whole now. What servers say to one another is not taken apart."""
+        if self.party == SERVERS:
+            return 0
+        commands = self._asked.feed(data)
+        for command in commands:
+            self.party = _party(command, self.party)
+        self._proxy.asked += [command[0].decode() for command in commands]
+        return len(commands)
+
+    def _wait_while_parted(self) -> None:
+        while self.party in self._proxy.parted:
+            time.sleep(POLL_S)
+
+    def _pass_on(self, data: bytes, asked: int) -> None:
         if self._proxy.answer:
-            self._client.sendall(self._proxy.answer * len(asked))
+            self._client.sendall(self._proxy.answer * asked)
             return
         self._is_lost = self._is_lost or self._proxy.loses()
         if self._is_lost:
@@ -93,11 +122,13 @@ class _Link:
         with contextlib.suppress(OSError):
             while data := self._server.recv(CHUNK):
                 time.sleep(self._proxy.delay_s)
+                self._wait_while_parted()
                 if self._proxy.swallows_replies:
                     self._proxy.swallowed += len(data)
                 else:
                     with contextlib.suppress(OSError):
                         self._client.sendall(data)
+        self._wait_while_parted()
         self.close()  # the server has hung up: nothing can be delivered any more
         self.has_ended = True
 
@@ -136,6 +167,7 @@ class Proxy:
         self.refuses = False  # new connections are closed at once
         self.delay_s = 0.0  # of each reply
         self.loses_share = 0.0  # of the commands, each with its connection
+        self.parted: frozenset[str] = frozenset()  # parties of which nothing comes through, until it is emptied
         self.answer = b""  # what every command is answered, in the place of the server
         self.asked: list[str] = []  # the name of every command, whatever became of it
         self.swallowed = 0  # bytes
@@ -147,8 +179,12 @@ class Proxy:
         self._thread.start()
 
     @property
+    def port(self) -> int:
+        return int(self._listener.getsockname()[1])
+
+    @property
     def url(self) -> str:
-        return f"redis://{HOST}:{self._listener.getsockname()[1]}/0"
+        return f"redis://{HOST}:{self.port}/0"
 
     def loses(self) -> bool:
         """Whether the next command is lost."""
@@ -187,9 +223,11 @@ class Proxy:
         self.keeps_commands = self.swallows_replies = self.refuses = False
         self.delay_s = self.loses_share = 0.0
         self.answer = b""
+        self.parted = frozenset()
 
     def stop(self) -> None:
         """No connection is left, and nobody listens."""
+        self.parted = frozenset()
         # Closing a socket does not wake the thread that waits in accept; shutting it down does.
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)

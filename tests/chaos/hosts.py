@@ -5,9 +5,7 @@ outgoing connections, so that what is killed gets its own port again; receipts l
 """
 
 import contextlib
-import random
 import re
-import socket
 import threading
 from collections.abc import Callable, Set
 from pathlib import Path
@@ -16,13 +14,12 @@ import psutil
 
 from tests.proxy import Proxy
 from tests.receipts import SIGNING_KEY
-from tests.servers import HOST, ValkeyServer, wait_until
+from tests.servers import ValkeyServer, steady_port, wait_until
 from tests.service import Service
 from ticketing.outage.journal import Content, JournalDamaged, parse
 
 HOSTS = 2
 WEB_WORKERS = 2
-STEADY_PORTS = range(11_000, 31_000)
 BACK_S = 20.0
 BACK_AGAIN_S = 60.0
 METRIC = re.compile(r"^(?P<name>[a-z_]+)(?:\{[^}]*\})? (?P<value>[0-9.e+-]+)$", re.MULTILINE)
@@ -42,15 +39,6 @@ SETTINGS = {
     "RECEIPT_TRIES": 8,
     "SIGNING_KEY": SIGNING_KEY,
 }
-
-
-def steady_port() -> int:
-    """A port that is free, and that no outgoing connection takes while its owner is down."""
-    for port in random.SystemRandom().sample(STEADY_PORTS, 100):
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind((HOST, port))
-            return port
-    raise AssertionError("no port is free")
 
 
 class ChaosHost:
