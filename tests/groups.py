@@ -12,7 +12,7 @@ from pathlib import Path
 
 import redis
 
-from tests.proxy import CLIENTS, SERVERS, Proxy
+from tests.proxy import CLIENTS, SERVERS, Link, Proxy, Way
 from tests.servers import HOST, ValkeyServer, steady_port, valkey_binary, wait_until
 from ticketing.store.connection import no_retry
 
@@ -148,7 +148,7 @@ class SentinelGroup:
         self.nodes = [Node(folder / f"node-{number}", [*rights, *options]) for number in range(1 + replicas)]
         self.sentinels = [Sentinel(folder / f"sentinel-{number}") for number in range(sentinels)]
         # Clients ask the sentinels through these; sentinels know each other by their own ports. One list a party.
-        self._doors = {party: [Proxy(one.port) for one in self.sentinels] for party in (CLIENTS, *users)}
+        self.doors = {party: [Proxy(one.port) for one in self.sentinels] for party in (CLIENTS, *users)}
         self._down_after_ms = down_after_ms
         self._hasty = hasty
 
@@ -176,8 +176,12 @@ class SentinelGroup:
         who = f"{user}:{PASSWORD}@" if user else ""
         return f"redis+sentinel://{who}{self.sentinel_addresses(user or CLIENTS)}/{SERVICE}"
 
+    def way_of(self, user: str) -> "UserWay":
+        """What this user's connections go through, whichever node they go to."""
+        return UserWay(self, user)
+
     def sentinel_addresses(self, party: str = CLIENTS) -> str:
-        return ",".join(f"{HOST}:{door.port}" for door in self._doors[party])
+        return ",".join(f"{HOST}:{door.port}" for door in self.doors[party])
 
     def primary(self) -> Node:
         """The node that most sentinels name."""
@@ -217,7 +221,7 @@ class SentinelGroup:
             if other is not node:
                 other.gate.parted = frozenset(here)
         for party in here:
-            for door in self._doors[party]:
+            for door in self.doors[party]:
                 door.parted = frozenset(parties)
 
     def mend(self) -> None:
@@ -246,7 +250,7 @@ class SentinelGroup:
             server.kill()  # asked to end it would write its file first, which nobody reads any more
         for node in self.nodes:
             node.stop()
-        for doors in self._doors.values():
+        for doors in self.doors.values():
             for door in doors:
                 door.stop()
 
@@ -277,7 +281,33 @@ class SentinelGroup:
         return found[0]
 
     def _gates(self) -> list[Proxy]:
-        return [*(node.gate for node in self.nodes), *(door for doors in self._doors.values() for door in doors)]
+        return [*(node.gate for node in self.nodes), *(door for doors in self.doors.values() for door in doors)]
+
+
+class UserWay(Way):
+    """The way of one user to every node and to the sentinels, to be spoiled as one."""
+
+    def __init__(self, group: SentinelGroup, user: str) -> None:
+        super().__init__(luck=group.nodes[0].port)
+        self._group = group
+        self._user = user
+        for node in group.nodes:
+            node.gate.alone[user] = self
+        for door in group.doors[user]:
+            door.alone[CLIENTS] = self
+
+    @property
+    def url(self) -> str:
+        return self._group.url_of(self._user)
+
+    @property
+    def links(self) -> list[Link]:
+        to_nodes = [link for node in self._group.nodes for link in node.gate.links if link.party == self._user]
+        return to_nodes + [link for door in self._group.doors[self._user] for link in door.links]
+
+    def heal(self) -> None:
+        """New connections work again; old ones keep what they kept."""
+        self.pass_on()
 
 
 @contextmanager

@@ -63,7 +63,7 @@ def _party(command: list[bytes], before: str) -> str:
     return signs_in[0].decode() if len(signs_in) > 1 else before
 
 
-class _Link:
+class Link:
     """One client's connection and its own connection to the server."""
 
     def __init__(self, proxy: "Proxy", client: socket.socket) -> None:
@@ -79,6 +79,10 @@ class _Link:
         self.has_ended = False
         for work in (self._commands, self._replies):
             threading.Thread(target=work, daemon=True).start()
+
+    @property
+    def _way(self) -> "Way":
+        return self._proxy.alone.get(self.party, self._proxy)
 
     def _commands(self) -> None:
         with contextlib.suppress(OSError):
@@ -99,6 +103,8 @@ class _Link:
         commands = self._asked.feed(data)
         for command in commands:
             self.party = _party(command, self.party)
+        if commands and self._way.refuses and not self._proxy.refuses:
+            raise ConnectionRefusedError  # it was let in before it said who it is
         self._proxy.asked += [command[0].decode() for command in commands]
         return len(commands)
 
@@ -110,10 +116,10 @@ class _Link:
         if self._proxy.answer:
             self._client.sendall(self._proxy.answer * asked)
             return
-        self._is_lost = self._is_lost or self._proxy.loses()
+        self._is_lost = self._is_lost or self._way.loses()
         if self._is_lost:
             return
-        if self._proxy.keeps_commands or self._kept:  # in order
+        if self._way.keeps_commands or self._kept:  # in order
             self._kept.append(data)
         else:
             self._server.sendall(data)
@@ -121,10 +127,10 @@ class _Link:
     def _replies(self) -> None:
         with contextlib.suppress(OSError):
             while data := self._server.recv(CHUNK):
-                time.sleep(self._proxy.delay_s)
+                time.sleep(self._way.delay_s)
                 self._wait_while_parted()
-                if self._proxy.swallows_replies:
-                    self._proxy.swallowed += len(data)
+                if self._way.swallows_replies:
+                    self._way.swallowed += len(data)
                 else:
                     with contextlib.suppress(OSError):
                         self._client.sendall(data)
@@ -142,7 +148,7 @@ class _Link:
     def deliver(self) -> None:
         with self._sending, contextlib.suppress(OSError):
             is_late = bool(self._kept) and self._client_has_gone
-            self._proxy.delivered_late += b"".join(self._kept).count(b"EVALSHA") if is_late else 0
+            self._way.delivered_late += b"".join(self._kept).count(b"EVALSHA") if is_late else 0
             while self._kept:
                 self._server.sendall(self._kept.pop(0))
             if is_late:
@@ -157,26 +163,80 @@ class _Link:
         _reset(self._server)
 
 
-class Proxy:
-    """Stands before a server of this host, on a free port of its own. At first it passes everything on."""
+class Way:
+    """Connections that are spoiled together. At first everything is passed on."""
 
-    def __init__(self, target_port: int) -> None:
-        self.target_port = target_port
+    def __init__(self, luck: int) -> None:
         self.keeps_commands = False  # they are delivered when `deliver` says so
         self.swallows_replies = False  # the server gets the commands, and nobody its replies
         self.refuses = False  # new connections are closed at once
         self.delay_s = 0.0  # of each reply
         self.loses_share = 0.0  # of the commands, each with its connection
+        self.swallowed = 0  # bytes
+        self.delivered_late = 0  # scripts whose client had gone
+        self._luck = random.Random(luck)
+
+    @property
+    def links(self) -> list[Link]:
+        """The connections that there are, and some that have ended."""
+        raise NotImplementedError
+
+    def loses(self) -> bool:
+        """Whether the next command is lost."""
+        return self._luck.random() < self.loses_share
+
+    def pass_on(self) -> None:
+        """Everything is passed on again; what was kept stays kept."""
+        self.keeps_commands = self.swallows_replies = self.refuses = False
+        self.delay_s = self.loses_share = 0.0
+
+    def connections(self) -> int:
+        """How many clients hold a connection now."""
+        return sum(link.is_open() for link in self.links)
+
+    def kept(self) -> int:
+        """Bytes of commands that wait to be delivered."""
+        return sum(link.kept() for link in self.links)
+
+    def deliver(self) -> None:
+        """Every kept command reaches the server now, in the order of its connection."""
+        for link in self.links:
+            link.deliver()
+
+    def drop_clients(self) -> None:
+        """Clients are reset; what was kept of them can still be delivered."""
+        for link in self.links:
+            link.close_client()
+
+    def cut(self) -> None:
+        """All connections are reset on both sides."""
+        for link in self.links:
+            link.close()
+
+    def reset(self) -> None:
+        """The same, but what was kept stays on its way: it can still be delivered."""
+        for link in self.links:
+            link.close_client() if link.kept() else link.close()
+
+
+class Proxy(Way):
+    """Stands before a server of this host, on a free port of its own. Its switches are for everybody but `alone`."""
+
+    def __init__(self, target_port: int) -> None:
+        super().__init__(target_port)
+        self.target_port = target_port
+        self.alone: dict[str, Way] = {}  # parties with switches of their own
         self.parted: frozenset[str] = frozenset()  # parties of which nothing comes through, until it is emptied
         self.answer = b""  # what every command is answered, in the place of the server
         self.asked: list[str] = []  # the name of every command, whatever became of it
-        self.swallowed = 0  # bytes
-        self.delivered_late = 0  # scripts whose client had gone
-        self._luck = random.Random(target_port)
-        self._links: list[_Link] = []
+        self._links: list[Link] = []
         self._listener = socket.create_server((HOST, 0))
         self._thread = threading.Thread(target=self._accept, daemon=True)
         self._thread.start()
+
+    @property
+    def links(self) -> list[Link]:
+        return self._links
 
     @property
     def port(self) -> int:
@@ -186,42 +246,9 @@ class Proxy:
     def url(self) -> str:
         return f"redis://{HOST}:{self.port}/0"
 
-    def loses(self) -> bool:
-        """Whether the next command is lost."""
-        return self._luck.random() < self.loses_share
-
-    def connections(self) -> int:
-        """How many clients hold a connection now."""
-        return sum(link.is_open() for link in self._links)
-
-    def kept(self) -> int:
-        """Bytes of commands that wait to be delivered."""
-        return sum(link.kept() for link in self._links)
-
-    def deliver(self) -> None:
-        """Every kept command reaches the server now, in the order of its connection."""
-        for link in self._links:
-            link.deliver()
-
-    def drop_clients(self) -> None:
-        """Clients are reset; what was kept of them can still be delivered."""
-        for link in self._links:
-            link.close_client()
-
-    def cut(self) -> None:
-        """All connections are reset on both sides."""
-        for link in self._links:
-            link.close()
-
-    def reset(self) -> None:
-        """The same, but what was kept stays on its way: it can still be delivered."""
-        for link in self._links:
-            link.close_client() if link.kept() else link.close()
-
     def heal(self) -> None:
         """New connections work again; old ones keep what they kept."""
-        self.keeps_commands = self.swallows_replies = self.refuses = False
-        self.delay_s = self.loses_share = 0.0
+        self.pass_on()
         self.answer = b""
         self.parted = frozenset()
 
@@ -243,7 +270,7 @@ class Proxy:
                     if self.refuses:
                         raise ConnectionRefusedError
                     self._links = [link for link in self._links if not link.has_ended]
-                    self._links.append(_Link(self, client))
+                    self._links.append(Link(self, client))
                 except OSError:  # the server is away
                     _reset(client)
 
