@@ -32,7 +32,7 @@ from ticketing.api.sessions import Sessions
 from ticketing.config import Settings
 from ticketing.errors import TicketingError
 from ticketing.model import Outcome
-from ticketing.operations import Offload, Operations, directly
+from ticketing.operations import Operations
 from ticketing.outage.breaker import Breaker
 from ticketing.outage.heirs import HeirParts
 from ticketing.outage.holder import Tally
@@ -40,9 +40,10 @@ from ticketing.outage.journal import Journal
 from ticketing.outage.keeper import Keeper, KeeperParts
 from ticketing.outage.lookback import Answered
 from ticketing.outage.reserve import ReserveSize
-from ticketing.receipts.files import ReceiptFiles
+from ticketing.receipts.opening import storage_of
 from ticketing.receipts.outbox import Dispatcher
 from ticketing.receipts.status import ReceiptDesk
+from ticketing.receipts.storage import Offload, directly
 from ticketing.sale.batch import BatchReport, SaleDesk
 from ticketing.sale.catalogue import Catalogue
 from ticketing.sale.counter import Counter
@@ -80,10 +81,12 @@ class Service:
         offload: Offload,
         selling: Store | None = None,
         journal_offload: Offload | None = None,
+        receipts_offload: Offload | None = None,
     ) -> None:
         """`selling` are connections for the sale alone, so that readers of a slow store keep no buyer waiting.
 
-        `journal_offload` runs what waits for the journal's disk, `offload` what else would keep a hub waiting.
+        `journal_offload` runs what waits for the journal's disk, `receipts_offload` what waits for a bucket, `offload`
+        what else would keep a hub waiting.
         """
         selling = selling or store
         registry = CollectorRegistry()
@@ -107,7 +110,7 @@ class Service:
         self.events = EventStore(store, versions)
         self.outbox = OutboxStore(store, tries=settings.receipt_tries, retry_base_ms=settings.receipt_retry_base_ms)
         self.catalogue = Catalogue(self.events)
-        self.files = ReceiptFiles(settings.receipts_dir)
+        self.files = storage_of(settings, receipts_offload or offload)
         self.exposition = Exposition(registry, settings.metrics_dirs, self.counts.hand_over)
         self.dispatcher = Dispatcher(
             self.queue, collect_ms=settings.receipt_collect_ms, job_size=settings.receipt_job_size
@@ -259,6 +262,7 @@ def create_app(
     queue_client: QueueClient | None = None,
     offload: Offload = directly,
     journal_offload: Offload | None = None,
+    receipts_offload: Offload | None = None,
 ) -> Flask:
     """The Flask application; its parts are in `app.extensions["ticketing"]`, to be started after the fork.
 
@@ -267,7 +271,7 @@ def create_app(
     selling = store or store_of(settings, connections=SELLING_CONNECTIONS)
     store = store or store_of(settings, connections=settings.store_connections)
     queue_client = queue_client or queue_client_of(settings)
-    service = Service(settings, store, queue_client, offload, selling, journal_offload)
+    service = Service(settings, store, queue_client, offload, selling, journal_offload, receipts_offload)
     app = Flask("ticketing", static_folder="api/static", root_path=str(Path(__file__).parent))
     app.config.update(MAX_CONTENT_LENGTH=bodies.BODY_MAX_BYTES + 1, PROVIDE_AUTOMATIC_OPTIONS=False)
     app.url_map.merge_slashes = False
@@ -283,7 +287,7 @@ def create_app(
 def _add_routes(app: Flask, service: Service) -> None:
     files = pages.Pages()
     app.register_blueprint(purchases.blueprint(service.purchases))
-    app.register_blueprint(receipts.blueprint(service.receipts))
+    app.register_blueprint(receipts.blueprint(service.receipts, service.settings.receipts_redirect_s))
     app.register_blueprint(events.blueprint(service.catalogue))
     app.register_blueprint(health.blueprint(service.health))
     app.register_blueprint(
