@@ -21,6 +21,7 @@ from ticketing.outage.words import Said, counted
 from ticketing.store.connection import Store, StoreClock
 from ticketing.store.decisions import DecisionStore
 from ticketing.store.events import EventStore
+from ticketing.store.hosts import HostStore
 from ticketing.store.leases import LeaseStore, Settled
 from ticketing.store.opening import store_of
 from ticketing.store.sale import SaleStore, Versions
@@ -157,6 +158,7 @@ def _heir_parts(settings: Settings, secret_fingerprint: str, on_voided: OnVoided
         on_voided=on_voided,
         offload=lambda work: work(),
         open_journal=partial(Journal, fsync=settings.journal_fsync),
+        hosts=HostStore(store),
     )
 
 
