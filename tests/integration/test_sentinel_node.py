@@ -18,7 +18,8 @@ STAND_IN = f"""#!{sys.executable}
 import socket, sys
 _, _, host, _, port, _, *words = sys.argv
 with socket.create_connection((host, int(port)), timeout=2) as sentinel:
-    sentinel.sendall((" ".join(words) + "\\r\\n").encode())
+    sent = f"*{{len(words)}}\\r\\n" + "".join(f"${{len(word)}}\\r\\n{{word}}\\r\\n" for word in words)
+    sentinel.sendall(sent.encode())
     told = sentinel.recv(4096).decode().split("\\r\\n")
 print("\\n".join(told[2::2]).strip() if told[0] == "*2" else "")
 """
