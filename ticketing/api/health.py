@@ -23,11 +23,17 @@ class Health:
     """What this process finds when it looks around."""
 
     def __init__(
-        self, catalogue: Catalogue, queue: ReceiptQueue, fsync_policy: Callable[[], str], keeper: Keeper
+        self,
+        catalogue: Catalogue,
+        queue: ReceiptQueue,
+        fsync_policy: Callable[[], str],
+        failover: Callable[[], str],
+        keeper: Keeper,
     ) -> None:
         self._catalogue = catalogue
         self._queue = queue
         self._fsync_policy = fsync_policy
+        self._failover = failover
         self._keeper = keeper
         self._shared = SharedLook(self._look)
 
@@ -51,6 +57,7 @@ class Health:
         halted = self._halted(states)
         store: dict[str, Any] = {"up": self._catalogue.store_up, "sells": sells, "events": len(states)}
         store["fsync"] = "unknown" if outage else self._fsync_policy()
+        store["failover"] = "unknown" if outage else self._failover()
         store["halted"] = sorted(halted)
         if reason is not None:
             store["reason"] = reason

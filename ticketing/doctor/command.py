@@ -65,6 +65,7 @@ def _of_the_store(settings: Settings, store: Store) -> list[tuple[str, Check]]:
     return [
         ("store", partial(server.answers, store)),
         ("store's fsync", partial(server.keeps, store)),
+        ("store's failover", partial(server.fails_over, store)),
         ("store's memory", partial(server.room, store, settings)),
         ("store's scripts", partial(server.scripts, store)),
         ("id secret", partial(server.secret, store, settings)),

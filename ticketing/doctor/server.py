@@ -70,6 +70,23 @@ def keeps(store: Store) -> Iterator[Finding]:
         )
 
 
+def fails_over(store: Store) -> Iterator[Finding]:
+    """Whether a replica that takes over has every acknowledged purchase. Raises StoreError."""
+    replicas, confirming = store.replicas(), store.confirmation.replicas
+    found = f"{replicas} replicas could take over, {confirming} confirm each purchase"
+    if confirming >= replicas:
+        if replicas or confirming:
+            yield ok("store's failover", found)
+        return
+    yield fail(
+        "store's failover",
+        f"unsafe: {found}",
+        "A replica that lacks the last purchases can become the primary: their buyers were told 201, and their tickets "
+        "are sold again.",
+        f"REPLICAS_TO_CONFIRM={replicas}; or replica-priority 0 for replicas that must not take over.",
+    )
+
+
 def room(store: Store, settings: Settings) -> Iterator[Finding]:
     """Memory and connections. Raises StoreError."""
     told = condition.told_by(store)
