@@ -131,7 +131,9 @@ class Rounds:
         else:
             self._group.part(old, *self._group.users[: way.hosts])
             return
-        old.gate.parted = frozenset()
+        if way.lags:
+            old.gate.cut()  # what was on its way to the replica is gone
+            old.gate.parted = frozenset()
 
     def _undo(self, old: Node) -> None:
         self._group.mend()
@@ -166,8 +168,8 @@ WAYS = {
         Way("for long", later_s=4.0),  # nothing can be confirmed meanwhile
     ],
     Kind.STOP_SERVER: [
-        Way("until another is named"),
         Way("while the replica lags", lags=True),
+        Way("until another is named"),
         Way("for long", later_s=2.0),
     ],
     Kind.PART: [
