@@ -13,9 +13,21 @@ def store_of(settings: Settings, *, connections: int, timeout_s: float | None = 
     if address.is_sentinel:
         raise SettingsError("redis+sentinel:// is not served yet")
     if address.is_cluster:
-        raise SettingsError("redis+cluster:// is not served yet")
+        return _cluster_of(settings, address, connections, timeout_s)
     return open_store(
         address.url,
+        timeout_s=settings.store_timeout_s if timeout_s is None else timeout_s,
+        connect_timeout_s=settings.store_connect_timeout_s,
+        connections=connections,
+        confirmation=Confirmation(settings.replicas_to_confirm, settings.confirm_timeout_ms),
+    )
+
+
+def _cluster_of(settings: Settings, address: addresses.Address, connections: int, timeout_s: float | None) -> Store:
+    from ticketing.store.cluster import open_cluster  # noqa: PLC0415 - only where there is one
+
+    return open_cluster(
+        address,
         timeout_s=settings.store_timeout_s if timeout_s is None else timeout_s,
         connect_timeout_s=settings.store_connect_timeout_s,
         connections=connections,
