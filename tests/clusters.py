@@ -11,7 +11,7 @@ from typing import Any
 import redis
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 
-from tests.servers import HOST, ValkeyServer, free_port, wait_until
+from tests.servers import HOST, ValkeyServer, steady_port, wait_until
 from ticketing import addresses
 from ticketing.store.cluster import ClusterStore, open_cluster
 from ticketing.store.connection import Confirmation
@@ -25,7 +25,8 @@ class ClusterNode(ValkeyServer):
 
     def __init__(self, folder: Path, options: Sequence[str]) -> None:
         super().__init__(folder)
-        self.bus_port = free_port()
+        self.port = steady_port()  # also while it is down: the others know it by this one
+        self.bus_port = steady_port()
         self.is_suspended = False
         self._options = (
             *("--cluster-enabled", "yes", "--cluster-port", str(self.bus_port)),
