@@ -1,7 +1,7 @@
 """The whole service on a cluster, while people buy of events on every node: slots move, primaries fail."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,6 @@ from tests.clusters import ClusterNode, ValkeyCluster, event_ids_on
 from tests.servers import ValkeyServer, run_module, wait_until
 from tests.service import Service
 from ticketing.store import keys
-from ticketing.store.cluster import ClusterStore
 
 TICKETS = 5_000
 SETTLED_S = 40.0
@@ -25,23 +24,20 @@ class Town:
 
     folder: Path
     replicas: int
-    settings: dict[str, object] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.cluster = ValkeyCluster(self.folder / "cluster", replicas=self.replicas)
         self.queue = ValkeyServer(self.folder / "queue")
-        self.started: list[ValkeyCluster | ValkeyServer | Service | ClusterStore] = []
+        self.store = self.cluster.store()
+        self.service = Service(self.folder)
 
     def start(self) -> None:
-        for part in (self.cluster, self.queue):
-            part.start()
-            self.started.append(part)
+        self.cluster.start()
+        self.queue.start()
         addresses = {"REDIS_URL": self.cluster.url, "QUEUE_URL": self.queue.url}
         confirm = {"REPLICAS_TO_CONFIRM": self.replicas, "CONFIRM_TIMEOUT_MS": 500}
-        self.service = Service(self.folder, **addresses, **confirm, **QUICK, **self.settings)
+        self.service = Service(self.folder, **addresses, **confirm, **QUICK)
         self.service.start("/health/live")
-        self.started.append(self.service)
-        self.store = self.cluster.store()
         self.event_ids = event_ids_on(self.cluster, 2)
         self.service.seed(dict.fromkeys(self.event_ids, TICKETS))
         self.buyers = Buyers(self.service.port, self.event_ids, threads=8)
@@ -50,7 +46,7 @@ class Town:
 
     def stop(self) -> None:
         self.store.close()
-        for part in reversed(self.started):
+        for part in (self.service, self.queue, self.cluster):
             part.stop()
 
     def events_of(self, node: ClusterNode) -> list[str]:

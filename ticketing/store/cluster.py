@@ -38,7 +38,7 @@ from ticketing.store.connection import (
     is_refusal,
     reply_of,
 )
-from ticketing.store.slots import Host, SlotMap, slot_of, slots_told
+from ticketing.store.slots import Host, SlotMap, replicas_told, slot_of, slots_told
 
 KEYLESS = frozenset({"PING", "TIME", "INFO", "CONFIG", "SCRIPT", "FLUSHALL"})
 SCRIPTS = frozenset({"EVAL", "EVALSHA"})
@@ -230,9 +230,17 @@ class ClusterStore(Store):
     def servers(self) -> list[Store]:
         """Every primary. Raises StoreRefused."""
         return [
-            Store(self._pools.node(host).pool, shebang=self.shebang, confirmation=self.confirmation)
+            Store(self._pools.node(host).pool, confirmation=self.confirmation, name=f"{host[0]}:{host[1]}")
             for host in self._fresh_slots().hosts
         ]
+
+    def replicas(self) -> int:
+        """How many could take over from a primary, at most, now or when they are back. Raises StoreError."""
+        return max(self.replicas_of_each())
+
+    def replicas_of_each(self) -> list[int]:
+        """How many each primary has, those that are down included. Raises StoreError."""
+        return replicas_told(self.servers()[0].one("CLUSTER", "SHARDS"))
 
     def _exchange(self, commands: Sequence[Command], confirmation: Confirmation) -> list[Any]:
         replies: dict[int, Any] = {}

@@ -78,21 +78,27 @@ def no_retry() -> Retry:
 def client(url: str, *, timeout_s: float, connect_timeout_s: float, connections: int, decode: bool) -> redis.Redis:
     """A client that connects when it is first used, sends each command once, and waits at most `timeout_s`."""
     pool: redis.BlockingConnectionPool = redis.BlockingConnectionPool.from_url(
-        url,
-        max_connections=connections,  # the plain pool raises at 100; this one waits
-        timeout=connect_timeout_s,  # for a free connection
-        socket_timeout=timeout_s,
-        socket_connect_timeout=connect_timeout_s,
-        socket_keepalive=True,
-        retry=no_retry(),
-        retry_on_timeout=False,
-        retry_on_error=[],
-        health_check_interval=0,
-        protocol=2,
-        decode_responses=decode,
-        driver_info=None,  # no CLIENT SETINFO: connecting sends nothing but AUTH
+        url, **patience(timeout_s, connect_timeout_s, connections, decode=decode)
     )
     return redis.Redis(connection_pool=pool)
+
+
+def patience(timeout_s: float, connect_timeout_s: float, connections: int, *, decode: bool) -> dict[str, Any]:
+    """What every blocking pool and its connections are made with."""
+    return {
+        "max_connections": connections,  # the plain pool raises at 100; this one waits
+        "timeout": connect_timeout_s,  # for a free connection
+        "socket_timeout": timeout_s,
+        "socket_connect_timeout": connect_timeout_s,
+        "socket_keepalive": True,
+        "retry": no_retry(),
+        "retry_on_timeout": False,
+        "retry_on_error": [],
+        "health_check_interval": 0,
+        "protocol": 2,
+        "decode_responses": decode,
+        "driver_info": None,  # no CLIENT SETINFO: connecting sends nothing but AUTH
+    }
 
 
 class Confirmation(NamedTuple):
@@ -110,8 +116,17 @@ class Store:
 
     has_clocks = False  # whether a Deadline is told to each server in its own time
 
-    def __init__(self, pool: Pool, *, shebang: bool = True, confirmation: Confirmation = UNCONFIRMED_COUNTS) -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        *,
+        shebang: bool = True,
+        confirmation: Confirmation = UNCONFIRMED_COUNTS,
+        name: str = "",
+    ) -> None:
+        """`name` tells servers of one store apart."""
         self._pool = pool
+        self.name = name
         self.confirmation = confirmation
         # Whether the server knows `#!lua`: a real one does, and then refuses a script before its first write when
         # it is out of memory, read-only or can't persist. fakeredis can't parse the line.
@@ -200,6 +215,11 @@ class Store:
         seconds, micros = self.one("TIME")
         return int(seconds) * 1000 + int(micros) // 1000
 
+    def replicas(self) -> int:
+        """How many servers could take over, as far as this one knows. Raises StoreError."""
+        role, *rest = self.one("ROLE")
+        return len(rest[1]) if role == "master" else 0
+
     def close(self) -> None:
         """Close every connection."""
         self._pool.disconnect()
@@ -232,6 +252,11 @@ class GuardedStore(Store):
     def forget_idle(self) -> None:
         """Like that of the store."""
         self._store.forget_idle()
+
+    def replicas(self) -> int:
+        """Like that of the store."""
+        self._refuse_while_shut()
+        return self._store.replicas()
 
     def _refuse_while_shut(self) -> None:
         if self._is_shut():

@@ -54,6 +54,12 @@ class SlotMap:
         return self._tags[host]
 
 
+def replicas_told(reply: Any) -> list[int]:
+    """What CLUSTER SHARDS says: how many replicas each primary has that serves slots."""
+    shards = [dict(zip(flat[::2], flat[1::2], strict=True)) for flat in reply]
+    return [sum("replica" in node for node in shard["nodes"]) for shard in shards if shard["slots"]]
+
+
 def slots_told(reply: Any, asked: str) -> tuple[list[Range], list[Host]]:
     """What CLUSTER SLOTS says: who serves what, and everybody who can be asked, replicas too.
 
