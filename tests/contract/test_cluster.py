@@ -7,11 +7,14 @@ import pytest
 
 from tests.clusters import ClusterNode, ValkeyCluster, event_ids_on
 from tests.sales import SEED, Sale, a_request
-from tests.servers import HOST, ValkeyServer, free_port, wait_until
+from tests.servers import HOST, ID_SECRET, ValkeyServer, free_port, wait_until
 from ticketing import addresses
+from ticketing.config import Settings
+from ticketing.doctor import command as doctor
+from ticketing.doctor.finding import Level
 from ticketing.errors import OutcomeUnknown, StoreError, StoreRefused
 from ticketing.model import Outcome, SaleReply
-from ticketing.store import condition, keys, scripts
+from ticketing.store import condition, durability, keys, scripts
 from ticketing.store.cluster import ClusterStore, open_cluster
 from ticketing.store.connection import Confirmation
 from ticketing.store.sale import EventBatch
@@ -324,3 +327,51 @@ def test_an_unconfirmed_pipeline_is_unknown_as_a_whole(cluster: ValkeyCluster, s
     finally:
         replica.resume()
     assert isinstance(reply, OutcomeUnknown)
+
+
+def test_the_doctor_looks_at_every_node(cluster: ValkeyCluster, tmp_path: Path) -> None:
+    first, second, third = cluster.primaries()
+    second.ask("CONFIG", "SET", "appendfsync", "everysec")
+    third.ask("CONFIG", "SET", "cluster-require-full-coverage", "yes")
+    settings = Settings(
+        _env_file=None,
+        data_dir=tmp_path,
+        redis_url=cluster.url,
+        queue_url=f"redis://{HOST}:{free_port()}",
+        id_secret=ID_SECRET,
+        replicas_to_confirm=2,
+    )
+    try:
+        found = {finding.check: finding for finding in doctor.look(settings)}
+    finally:
+        second.ask("CONFIG", "SET", "appendfsync", "always")
+        third.ask("CONFIG", "SET", "cluster-require-full-coverage", "no")
+    levels = {
+        word: [found[f"store's {word} ({HOST}:{node.port})"].level for node in (first, second, third)]
+        for word in ("fsync", "coverage", "replicas")
+    }
+    assert levels == {
+        "fsync": [Level.OK, Level.FAIL, Level.OK],
+        "coverage": [Level.OK, Level.OK, Level.WARN],
+        "replicas": [Level.FAIL] * 3,
+    }
+
+
+def test_of_several_servers_the_worst_counts(cluster: ValkeyCluster, store: ClusterStore) -> None:
+    assert durability.fsync_policy(store) == "always"
+    node = cluster.primaries()[1]
+    node.ask("CONFIG", "SET", "appendfsync", "everysec")
+    try:
+        state = durability.server_state(store)
+    finally:
+        node.ask("CONFIG", "SET", "appendfsync", "always")
+    assert state.fsync_policy == "everysec"
+    assert state.memory_bytes > 3 * 1_000_000
+
+
+def test_replicas_that_could_take_over_are_counted_also_while_they_are_away(
+    cluster: ValkeyCluster, store: ClusterStore
+) -> None:
+    assert store.replicas_of_each() == [1, 1, 1]
+    assert store.replicas() == 1
+    assert [server.replicas() for server in store.servers()] == [1, 1, 1]

@@ -70,6 +70,38 @@ def keeps(store: Store) -> Iterator[Finding]:
         )
 
 
+def confirms(store: Store) -> Iterator[Finding]:
+    """Whether there are as many replicas as are to confirm a purchase. Raises StoreError."""
+    wanted = store.confirmation.replicas
+    if not wanted:
+        return
+    there = store.replicas()
+    if there >= wanted:
+        yield ok("store's replicas", f"{there} follow, {wanted} are to confirm")
+        return
+    yield fail(
+        "store's replicas",
+        f"{there} follow, {wanted} are to confirm",
+        "No purchase is confirmed: the reserve is sold, then every purchase is answered 503.",
+        "Start the missing replicas; until then, REPLICAS_TO_CONFIRM as many as there are.",
+    )
+
+
+def covers(store: Store) -> Iterator[Finding]:
+    """Whether a cluster's node goes on while another is away. Raises StoreError."""
+    if not store.name:
+        return
+    if not condition.needs_every_node(store):
+        yield ok("store's coverage", "it goes on while others are away")
+        return
+    yield warn(
+        "store's coverage",
+        "cluster-require-full-coverage is yes",
+        "While one node's slots are served by nobody, every node refuses, receipts and pages too.",
+        "cluster-require-full-coverage no, on every node.",
+    )
+
+
 def room(store: Store, settings: Settings) -> Iterator[Finding]:
     """Memory and connections. Raises StoreError."""
     told = condition.told_by(store)
