@@ -23,7 +23,7 @@ from ticketing.model import (
     parse_record,
 )
 from ticketing.store import keys, scripts
-from ticketing.store.connection import Store, StoreClock
+from ticketing.store.connection import Deadline, Store, StoreClock
 
 OUTCOMES: dict[str, Outcome] = {outcome.value: outcome for outcome in Outcome}  # a look-up costs a third of a call
 WITHOUT_LEVEL = frozenset({"no_event", "went_back", "halted"})
@@ -106,15 +106,15 @@ class SaleStore:
 
     def _call(self, batch: EventBatch) -> scripts.Call:
         k = keys.of_event(batch.event_id)
-        now_ms = self._clock.now_ms()
-        if now_ms is None:
+        if self._clock.now_ms() is None:
             raise StoreRefused("the store's time is not known yet")
         # The store's clock can't be behind what is believed here, so the script's deadline is over by then.
-        self.too_late_s = time.monotonic() + self._timeout_ms / 1000 + CLOCK_STEP_S
+        too_late = Deadline(time.monotonic_ns() // 1_000_000 + self._timeout_ms)
+        self.too_late_s = too_late / 1000 + CLOCK_STEP_S
         args: list[str | int] = [
             batch.seed,
             self._versions.seen(batch.event_id, batch.seed),
-            now_ms + self._timeout_ms,
+            too_late if self._store.has_clocks else self._clock.at(too_late),
             self._due_ms,
         ]
         for request in batch.requests:
