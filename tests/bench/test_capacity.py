@@ -18,8 +18,8 @@ from workers.receipt_pdf import ReceiptRenderer
 
 FREE = Costs(0, 0, 0, 0, 0, 0)
 STEP_MS = 1.0
-WITHIN_MS = 3 * STEP_MS  # a request goes through three parts, each in a step of its own
-RUSH_FACTOR = 2.0  # the model knows no disk, no network, and no noise; what it says must still be of this size
+WITHIN_MS = 4 * STEP_MS  # a request goes through parts in turn, each in a step of its own
+RUSH_FACTOR = 2.0  # the model knows no disk and no network; what it says must still be of this size
 
 
 def run(costs: Costs, **plan: Any) -> Result:
@@ -57,14 +57,17 @@ def whole_report(value: float, **more: Any) -> dict[str, Any]:
 
 
 def test_web_cores_share_the_crowd() -> None:
-    """1,000 buyers at 100 us each: a tenth of a second on one core, half of that on two."""
+    """1,000 buyers at 100 us each: a tenth of a second on one core, half of that on two.
+
+    All are read first, in half of that time, so the 400 tickets are told after 50 ms and 400 answers of 50 us.
+    """
     costs = replace(FREE, sold_us=100, refused_us=100)
     one, two = (run(costs, buyers=1_000, tickets=400, web=cores) for cores in (1, 2))
     assert (one.sold, one.refused) == (400, 600)
-    assert one.last_ticket_ms == pytest.approx(40, abs=WITHIN_MS)
+    assert one.last_ticket_ms == pytest.approx(70, abs=WITHIN_MS)
     assert one.last_answer_ms == pytest.approx(100, abs=WITHIN_MS)
     assert two.last_answer_ms == pytest.approx(50, abs=WITHIN_MS)
-    assert one.wait_ms(0.5) == pytest.approx(50, abs=WITHIN_MS)
+    assert one.wait_ms(0.5) == pytest.approx(75, abs=WITHIN_MS)
     assert one.longest["web"] == 1_000
 
 
@@ -157,12 +160,13 @@ def test_what_is_taken_from_a_queue_comes_in_turn_with_its_time() -> None:
 
 
 def test_the_model_says_of_the_measured_on_sale_what_was_measured() -> None:
-    """Target 6, on the cores of that machine, without what the generator used of them."""
+    """Target 6, on the cores of that machine, without what the generator and others used of them."""
     report = json.loads((RESULTS / "2026-11-28.json").read_text())
     runs = [one for one in report["runs"] if (one["series"], one.get("contest")) == ("rush", "ours") and one["turn"]]
     assert len(runs) >= 3
     generators = 2 * median([one["more"]["cpu_share"] for one in runs])
-    plan = Plan(buyers=20_000, tickets=10_000, web=2, receipts=0, cores=report["machine"]["cores"] - generators)
+    cores = report["machine"]["cores"] * (1 - report["others_share"]) - generators
+    plan = Plan(buyers=20_000, tickets=10_000, web=2, receipts=0, cores=cores)
     result = Sale(replace(plan, most_s=10), Costs.of(read([*RESULTS.glob("*.json")]))).run()
     for said, name in ((result.last_ticket_ms, "last_ticket_ms"), (result.last_answer_ms, "last_answer_ms")):
         seen = median([one["more"][name] for one in runs])

@@ -12,13 +12,13 @@ processes that share a socket.
 import math
 import random
 from collections import Counter, deque
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from tests.bench.capacity.figures import Measured
 
 MS_US = 1_000.0
-BUY, POLL, FETCH = "buy", "poll", "fetch"
+READ_SHARE = 0.5  # of the web's work for a purchase comes before the store is asked: assumed
+BUY, TELL_SOLD, TELL_REFUSED, POLL, FETCH = "buy", "tell sold", "tell sold out", "poll", "fetch"
 NORMAL_FROM = 50.0  # above it a Poisson number is drawn as a normal one
 
 
@@ -35,6 +35,17 @@ class Costs:
     poll_us: float = 0.0
     poll_store_us: float = 0.0
     file_us: float = 0.0
+
+    def web_us(self) -> dict[str, float]:
+        """By what somebody in a web process's line wants. Who asks is read before it is known what comes of it."""
+        read_us = min(self.sold_us, self.refused_us) * READ_SHARE
+        return {
+            BUY: read_us,
+            TELL_SOLD: self.sold_us - read_us,
+            TELL_REFUSED: self.refused_us - read_us,
+            POLL: self.poll_us,
+            FETCH: self.file_us,
+        }
 
     @classmethod
     def of(cls, measured: Measured) -> "Costs":
@@ -177,6 +188,7 @@ class Sale:
         self._left = _spread(plan.tickets, plan.shards)
         self._web, self._receipts = Part(plan.web), Part(plan.receipts)
         self._shards = [Part(1.0) for _ in range(plan.shards)]
+        self._web_us = costs.web_us()
         self._line = Queue()  # before the web processes
         self._at_store = [Queue() for _ in range(plan.shards)]
         self._due = Queue()
@@ -224,25 +236,27 @@ class Sale:
         costs = self._costs
         at_store_us = max(costs.sold_store_us, costs.refused_store_us)
         stores = [queue.length * at_store_us + owed for queue, owed in zip(self._at_store, self._owed_us, strict=True)]
-        web_us = sum(count * self._web_us(want) for want, count in self._line.wanted.items())
+        web_us = sum(count * self._web_us[want] for want, count in self._line.wanted.items())
         return [web_us, self._due.length * costs.receipt_us, *stores]
 
-    def _web_us(self, want: str) -> float:
-        buy_us = self._costs.sold_us if any(self._left) else self._costs.refused_us
-        return {BUY: buy_us, POLL: self._costs.poll_us, FETCH: self._costs.file_us}[want]
-
     def _serve_web(self) -> None:
-        """First come, first served; a purchase has cost all that it costs there when it goes on to its shard."""
+        """First come, first served. An answer stands in line like a question: behind all who came before it was due."""
         while self._line.length:
             waiting, want = self._line.first
-            done = self._web.does(waiting, self._web_us(want))
+            done = self._web.does(waiting, self._web_us[want])
             for since_ms, count in self._line.take(done):
-                if want == BUY:
-                    self._hand_over(since_ms, count)
-            self._owe(done * self._costs.poll_store_us if want == POLL else 0.0)
+                self._served(since_ms, count, want)
             if done < waiting:
                 return
         self._web.rests()
+
+    def _served(self, since_ms: float, count: int, want: str) -> None:
+        if want == BUY:
+            self._hand_over(since_ms, count)
+        elif want == POLL:
+            self._owe(count * self._costs.poll_store_us)
+        elif want != FETCH:
+            self._told(since_ms, count, want)
 
     def _hand_over(self, since_ms: float, count: int) -> None:
         for shard, some in enumerate(_spread(count, self._plan.shards, self._turn)):
@@ -267,24 +281,25 @@ class Sale:
     def _sell(self, shard: int, part: Part, queue: Queue) -> None:
         sold = part.does(min(queue.length, self._left[shard]), self._costs.sold_store_us)
         self._left[shard] -= sold
-        if sold:
-            self.result.sold += sold
-            self.result.last_ticket_ms = self._now_ms
-            self._due.put(self._now_ms, sold)
-            self._told(queue.take(sold))
+        self._due.put(self._now_ms, sold)
+        for since_ms, count in queue.take(sold):
+            self._line.put(since_ms, count, TELL_SOLD)
 
     def _refuse(self, shard: int, part: Part, queue: Queue) -> None:
         if self._left[shard]:
             return
-        refused = part.does(queue.length, self._costs.refused_store_us)
-        self.result.refused += refused
-        self._told(queue.take(refused))
+        for since_ms, count in queue.take(part.does(queue.length, self._costs.refused_store_us)):
+            self._line.put(since_ms, count, TELL_REFUSED)
 
-    def _told(self, lots: Iterable[tuple[float, int]]) -> None:
-        for since_ms, count in lots:
-            self.result.last_answer_ms = self._now_ms
-            wait_ms = self._now_ms - since_ms
-            self.result.waits_ms[wait_ms] = self.result.waits_ms.get(wait_ms, 0) + count
+    def _told(self, since_ms: float, count: int, want: str) -> None:
+        if want == TELL_SOLD:
+            self.result.sold += count
+            self.result.last_ticket_ms = self._now_ms
+        else:
+            self.result.refused += count
+        self.result.last_answer_ms = self._now_ms
+        wait_ms = self._now_ms - since_ms
+        self.result.waits_ms[wait_ms] = self.result.waits_ms.get(wait_ms, 0) + count
 
     def _draw(self) -> None:
         waiting = self._due.length
