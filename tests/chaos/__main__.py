@@ -10,6 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from tests.chaos.hosts import OneServer
 from tests.chaos.run import Run, say
 
 
@@ -24,7 +25,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that everything is stopped
     folder = Path(tempfile.mkdtemp(prefix=f"chaos-{given.seed}-"))
     say(f"folder: {folder}")
-    verdict = Run(given.seed, given.minutes * 60, folder, misuse=given.misuse).carry_out()
+    verdict = Run(given.seed, given.minutes * 60, OneServer(folder), misuse=given.misuse).carry_out()
     print(verdict.text)
     again = f"python -m tests.chaos --minutes {given.minutes:g} --seed {given.seed}{' --misuse' * given.misuse}"
     if verdict.is_good:

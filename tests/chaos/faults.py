@@ -119,7 +119,7 @@ class Faults:
     def _prepare(self, fault: Fault) -> tuple[Doing | None, str]:
         """What is to be done, ready to be done at once, and what to say of it."""
         if fault.host is None:
-            return (self._server_is_killed if fault.kind is Kind.KILL_SERVER else self._server_is_stopped), ""
+            return OF_WHO_HOLDS_THE_SALE[fault.kind](self._world), ""
         host = self._world.hosts[fault.host]
         if fault.kind in KILLED:
             return self._killing(fault, host)
@@ -132,24 +132,6 @@ class Faults:
                 return None, ""
         process = living[int(fault.luck * len(living))]
         return partial(_is_killed, process), f"(process {process.pid})"
-
-    @contextmanager
-    def _server_is_killed(self) -> Iterator[None]:
-        server, port = self._world.server, self._world.server.port
-        server.kill()
-        try:
-            yield
-        finally:
-            server.start()
-            assert server.port == port, "somebody took the server's port"
-
-    @contextmanager
-    def _server_is_stopped(self) -> Iterator[None]:
-        self._world.server.suspend()
-        try:
-            yield
-        finally:
-            self._world.server.resume()
 
     @contextmanager
     def _cut(self, host: ChaosHost, _: Fault) -> Iterator[None]:
@@ -222,6 +204,10 @@ KILLED: dict[Kind, Callable[[ChaosHost], list[psutil.Process]]] = {
     Kind.KILL_WEB: ChaosHost.web_workers,
     Kind.KILL_MASTER: ChaosHost.masters,
     Kind.KILL_RECEIPTS: ChaosHost.receipt_workers,
+}
+OF_WHO_HOLDS_THE_SALE: dict[Kind, Callable[[World], Doing]] = {
+    Kind.KILL_SERVER: lambda world: world.primary_is_killed,
+    Kind.STOP_SERVER: lambda world: world.primary_is_stopped,
 }
 OF_THE_WAY: dict[Kind, Callable[[Faults, ChaosHost, Fault], AbstractContextManager[None]]] = {
     Kind.CUT: Faults._cut,

@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Callable, Set
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from tests.chaos.account import Books, Problem, judge, provisional_then_sold, read_books
 from tests.chaos.clients import Clients, Shop
@@ -55,11 +54,11 @@ class Verdict:
 class Run:
     """One run in a folder of its own."""
 
-    def __init__(self, seed: int, seconds: float, folder: Path, *, misuse: bool = False) -> None:
+    def __init__(self, seed: int, seconds: float, world: World, *, misuse: bool = False) -> None:
         self._seed = seed
         self._seconds = seconds
         self._misuse = misuse
-        self._world = World(folder)
+        self._world = world
         self._problems: list[Problem] = []
 
     def carry_out(self) -> Verdict:
@@ -201,7 +200,7 @@ class Run:
                     self._problems.append(Problem(f"in calm its key was told {same.told}, {other.told}", wish))
 
     def _books(self) -> Books:
-        store = self._world.server.store(timeout_s=30)
+        store = self._world.open_store(timeout_s=30)
         try:
             return read_books(store, EVENT_IDS)
         finally:

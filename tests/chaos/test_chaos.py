@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.hosts import HOSTS
+from tests.chaos.hosts import HOSTS, OneServer
 from tests.chaos.run import Run
 from tests.chaos.schedule import OF_THE_SERVER, Kind, least_times, plan
 
@@ -14,7 +14,7 @@ SEED = 7
 
 @pytest.mark.timeout(400)
 def test_nothing_is_sold_twice_and_no_answer_is_untrue_while_everything_fails(tmp_path: Path) -> None:
-    verdict = Run(SEED, SECONDS, tmp_path).carry_out()
+    verdict = Run(SEED, SECONDS, OneServer(tmp_path)).carry_out()
     assert verdict.is_good, f"seed {SEED}, logs in {tmp_path}\n{verdict.text}"
 
 

@@ -2,20 +2,22 @@
 
 What must stay true: no command is ever sent twice by the library, and a command that may have run is never reported as
 refused. That is why commands go out through `Store.exchange` alone: it connects first (a failure there did nothing),
-then sends and reads once (a failure there leaves the outcome unknown).
+then sends and reads once (a failure there leaves the outcome unknown). Where replicas are to confirm what is written,
+nothing that they have not confirmed is reported as done.
 """
 
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol, cast
+from typing import Any, NamedTuple, Protocol, cast
 
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from ticketing.errors import OutcomeUnknown, ScriptFailed, StoreError, StoreRefused, StoreShut
+from ticketing.store import keys
 
 Command = tuple[str | int | bytes, ...]
 
@@ -44,6 +46,9 @@ BROKEN = (
     UnicodeDecodeError,
     OSError,
 )
+# A write that changes no key, and goes to every replica all the same. (Not so on a cluster, where messages go their own
+# way.)
+OWN_WRITE: Command = ("PUBLISH", keys.CONFIRM, "")
 # How a server ends an error that a command inside a script raised. What it refuses as a whole has no such ending.
 FROM_WITHIN = re.compile(r" script: |^ACL failure in script")
 
@@ -90,11 +95,22 @@ def client(url: str, *, timeout_s: float, connect_timeout_s: float, connections:
     return redis.Redis(connection_pool=pool)
 
 
+class Confirmation(NamedTuple):
+    """How many replicas must have what is written before it counts, and how long that is waited for. 0: none."""
+
+    replicas: int = 0
+    timeout_ms: int = 0
+
+
+UNCONFIRMED_COUNTS = Confirmation()
+
+
 class Store:
     """The Redis that holds the sale: commands in, replies out."""
 
-    def __init__(self, pool: Pool, *, shebang: bool = True) -> None:
+    def __init__(self, pool: Pool, *, shebang: bool = True, confirmation: Confirmation = UNCONFIRMED_COUNTS) -> None:
         self._pool = pool
+        self.confirmation = confirmation
         # Whether the server knows `#!lua`: a real one does, and then refuses a script before its first write when
         # it is out of memory, read-only or can't persist. fakeredis can't parse the line.
         self.shebang = shebang
@@ -124,13 +140,34 @@ class Store:
         finally:
             self._pool.release(connection)
 
+    def exchange_confirmed(self, commands: Sequence[Command]) -> list[Any]:
+        """Like exchange, and what the replies say is on as many replicas as are to confirm it: whoever wrote it.
+
+        OutcomeUnknown for all of them otherwise; also of a refusal, which a primary that was deposed is free to make
+        up. Refusals of every command stay what they are: such a server does nothing for anybody.
+        """
+        wanted, timeout_ms = self.confirmation
+        if not wanted:
+            return self.exchange(commands)
+        # WAIT waits for this connection's own last write. Replies that wrote nothing (a purchase that is there already,
+        # a refusal) would be confirmed by whatever it wrote before, minutes ago: so it writes now.
+        replies = self.exchange([*commands, OWN_WRITE, ("WAIT", wanted, timeout_ms)])
+        confirmed = replies.pop()
+        replies.pop()
+        if isinstance(confirmed, int) and confirmed >= wanted:
+            return replies
+        self.forget_idle()  # who is asked next must be found anew
+        if all(map(_is_refusal, replies)):
+            return replies
+        raise OutcomeUnknown(f"not confirmed by {wanted} replicas within {timeout_ms} ms: {confirmed}")
+
     def read(self, *commands: Command) -> list[Any]:
         """Like exchange, and raises the first error reply as a StoreError."""
-        replies = self.exchange(commands)
-        for reply in replies:
-            if isinstance(reply, redis.RedisError):
-                raise translate(reply) from reply
-        return replies
+        return _without_errors(self.exchange(commands))
+
+    def write(self, *commands: Command) -> list[Any]:
+        """Like exchange_confirmed, and raises the first error reply as a StoreError."""
+        return _without_errors(self.exchange_confirmed(commands))
 
     def read_each(self, *commands: Command) -> list[Any]:
         """Like exchange; an error reply is in its place as a ScriptFailed. Raises StoreRefused where one is refused."""
@@ -166,21 +203,51 @@ class GuardedStore(Store):
     """The same store for callers who are refused at once, and so wait for no timeout, while `is_shut` says so."""
 
     def __init__(self, store: Store, is_shut: Callable[[], bool]) -> None:
-        super().__init__(store._pool, shebang=store.shebang)
+        super().__init__(store._pool, shebang=store.shebang, confirmation=store.confirmation)
         self._store = store
         self._is_shut = is_shut
 
     def exchange(self, commands: Sequence[Command]) -> list[Any]:
         """Like that of the store."""
-        if self._is_shut():
-            raise StoreShut("an outage is under way")
+        self._refuse_while_shut()
         return self._store.exchange(commands)
 
+    def exchange_confirmed(self, commands: Sequence[Command]) -> list[Any]:
+        """Like that of the store."""
+        self._refuse_while_shut()
+        return self._store.exchange_confirmed(commands)
 
-def open_store(url: str, *, timeout_s: float, connect_timeout_s: float, connections: int) -> Store:
-    """The store at a URL. Connects when it is first used."""
+    def forget_idle(self) -> None:
+        """Like that of the store."""
+        self._store.forget_idle()
+
+    def _refuse_while_shut(self) -> None:
+        if self._is_shut():
+            raise StoreShut("an outage is under way")
+
+
+def open_store(
+    url: str,
+    *,
+    timeout_s: float,
+    connect_timeout_s: float,
+    connections: int,
+    confirmation: Confirmation = UNCONFIRMED_COUNTS,
+) -> Store:
+    """The store at the URL of one server. Connects when it is first used."""
     made = client(url, timeout_s=timeout_s, connect_timeout_s=connect_timeout_s, connections=connections, decode=True)
-    return Store(cast(Pool, made.connection_pool))
+    return Store(cast(Pool, made.connection_pool), confirmation=confirmation)
+
+
+def _without_errors(replies: list[Any]) -> list[Any]:
+    for reply in replies:
+        if isinstance(reply, redis.RedisError):
+            raise translate(reply) from reply
+    return replies
+
+
+def _is_refusal(reply: Any) -> bool:
+    return isinstance(reply, redis.RedisError) and isinstance(translate(reply), StoreRefused)
 
 
 def _reply(connection: Connection) -> Any:

@@ -78,10 +78,11 @@ class SaleStore:
     def greet(self, secret_fingerprint: str, probe: Store | None = None) -> None:
         """Returns once the store answers, its time is known, and it is sold from with this id secret only.
 
-        `probe` is a way to the store that is not shut. Raises StoreRefused: nothing was left behind that could sell.
+        `probe` is a way to the store that is not shut. Raises StoreRefused: nothing was left behind that could sell. So
+        it does where replicas confirm nothing: a purchase would end the same way.
         """
         try:
-            now, _, secret = (probe or self._store).read(
+            now, _, secret = (probe or self._store).write(
                 ("TIME",), ("SET", keys.ID_SECRET, secret_fingerprint, "NX"), ("GET", keys.ID_SECRET)
             )
         except StoreError as error:
@@ -152,9 +153,10 @@ class SaleStore:
 
 
 def standing(store: Store, event_id: str, purchase_id: str) -> PurchaseStanding:
-    """What the store holds for a purchase id. Raises StoreError."""
+    """What the store holds for a purchase id, and will hold whatever fails. Raises StoreError."""
     k = keys.of_event(event_id)
-    record, due, failed = store.read(
+    # A purchase that replicas don't have may be lost yet, and made anew with other tickets.
+    record, due, failed = store.write(
         ("HGET", k.purchases, purchase_id), ("ZSCORE", k.receipts, purchase_id), ("HEXISTS", k.failed, purchase_id)
     )
     if record is None:

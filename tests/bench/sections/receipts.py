@@ -17,7 +17,7 @@ from tests.receipts import GALA
 from tests.seeded import SEED
 from tests.servers import ID_SECRET, ROOT, ValkeyServer, environment, wait_until
 from ticketing.model import Outcome, PurchaseRequest
-from ticketing.receipts.files import END_OF_PDF
+from ticketing.receipts.storage import END_OF_PDF
 from ticketing.sale.identity import Identity
 from ticketing.store import keys
 from ticketing.store.connection import Store, StoreClock
