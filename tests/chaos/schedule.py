@@ -6,6 +6,7 @@ if a few of its faults meet nobody.
 
 import math
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -27,9 +28,13 @@ class Kind(StrEnum):
     REFUSE = "refuse connections"
     LOSE = "lose a quarter"  # of the commands
     ISOLATE = "isolate one host"  # for long, while the other one sells on
+    PART = "part the network"  # the primary with both hosts, its replica with the sentinels
+    PART_HOSTS = "part it between hosts"  # the primary with one host, its replica with the other and the sentinels
 
 
-OF_THE_SERVER = frozenset({Kind.KILL_SERVER, Kind.STOP_SERVER})
+OF_A_GROUP = frozenset({Kind.PART, Kind.PART_HOSTS})
+OF_THE_SERVER = frozenset({Kind.KILL_SERVER, Kind.STOP_SERVER}) | OF_A_GROUP
+OF_ONE_SERVER = [kind for kind in Kind if kind not in OF_A_GROUP]
 # How long each lasts, in seconds; of a killed server, until it is started again.
 LASTS_S = {
     Kind.KILL_SERVER: (0.05, 0.8),
@@ -44,6 +49,8 @@ LASTS_S = {
     Kind.REFUSE: (0.3, 2.5),
     Kind.LOSE: (0.5, 3.0),
     Kind.ISOLATE: (2.0, 6.0),
+    Kind.PART: (1.0, 6.0),
+    Kind.PART_HOSTS: (1.0, 6.0),
 }
 SPARE = 1.25
 OFTENER = {Kind.LATE: 2}  # only some meet a script on its way
@@ -67,11 +74,11 @@ def least_times(seconds: float) -> int:
     return max(1, int(seconds / 15))
 
 
-def plan(seed: int, seconds: float) -> list[Fault]:
+def plan(seed: int, seconds: float, kinds: Sequence[Kind] = OF_ONE_SERVER) -> list[Fault]:
     """Every fault of a run, the first one first."""
     chance = random.Random(seed)
     times = max(least_times(seconds) + 1, math.ceil(SPARE * least_times(seconds)))
-    struck = [(kind, number) for kind in Kind for number in range(times * OFTENER.get(kind, 1))]
+    struck = [(kind, number) for kind in kinds for number in range(times * OFTENER.get(kind, 1))]
     chance.shuffle(struck)
     return [
         Fault(

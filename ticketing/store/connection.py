@@ -78,21 +78,27 @@ def no_retry() -> Retry:
 def client(url: str, *, timeout_s: float, connect_timeout_s: float, connections: int, decode: bool) -> redis.Redis:
     """A client that connects when it is first used, sends each command once, and waits at most `timeout_s`."""
     pool: redis.BlockingConnectionPool = redis.BlockingConnectionPool.from_url(
-        url,
-        max_connections=connections,  # the plain pool raises at 100; this one waits
-        timeout=connect_timeout_s,  # for a free connection
-        socket_timeout=timeout_s,
-        socket_connect_timeout=connect_timeout_s,
-        socket_keepalive=True,
-        retry=no_retry(),
-        retry_on_timeout=False,
-        retry_on_error=[],
-        health_check_interval=0,
-        protocol=2,
-        decode_responses=decode,
-        driver_info=None,  # no CLIENT SETINFO: connecting sends nothing but AUTH
+        url, **patience(timeout_s, connect_timeout_s, connections, decode=decode)
     )
     return redis.Redis(connection_pool=pool)
+
+
+def patience(timeout_s: float, connect_timeout_s: float, connections: int, *, decode: bool) -> dict[str, Any]:
+    """What every blocking pool and its connections are made with."""
+    return {
+        "max_connections": connections,  # the plain pool raises at 100; this one waits
+        "timeout": connect_timeout_s,  # for a free connection
+        "socket_timeout": timeout_s,
+        "socket_connect_timeout": connect_timeout_s,
+        "socket_keepalive": True,
+        "retry": no_retry(),
+        "retry_on_timeout": False,
+        "retry_on_error": [],
+        "health_check_interval": 0,
+        "protocol": 2,
+        "decode_responses": decode,
+        "driver_info": None,  # no CLIENT SETINFO: connecting sends nothing but AUTH
+    }
 
 
 class Confirmation(NamedTuple):
@@ -194,6 +200,11 @@ class Store:
         seconds, micros = self.one("TIME")
         return int(seconds) * 1000 + int(micros) // 1000
 
+    def replicas(self) -> int:
+        """How many servers could take over, as far as this one knows. Raises StoreError."""
+        role, *rest = self.one("ROLE")
+        return len(rest[1]) if role == "master" else 0
+
     def close(self) -> None:
         """Close every connection."""
         self._pool.disconnect()
@@ -220,6 +231,11 @@ class GuardedStore(Store):
     def forget_idle(self) -> None:
         """Like that of the store."""
         self._store.forget_idle()
+
+    def replicas(self) -> int:
+        """Like that of the store."""
+        self._refuse_while_shut()
+        return self._store.replicas()
 
     def _refuse_while_shut(self) -> None:
         if self._is_shut():
