@@ -27,7 +27,7 @@ from ticketing.launch.lock import only_launcher
 from ticketing.launch.reload import CodeWatch
 from ticketing.launch.store_server import StoreServer
 from ticketing.launch.supervision import Supervision
-from ticketing.launch.terminal import Terminal, complain, ready_block, say, url_of
+from ticketing.launch.terminal import Terminal, complain, ready_block, say
 from ticketing.outage import inspection
 from ticketing.outage.journal import JournalError
 from ticketing.store import opening
@@ -58,7 +58,7 @@ def run(settings: Settings, dev: bool = False) -> int:
     with _signals_call(launcher.ask_to_stop):
         try:
             _make_folders(settings)
-            with only_launcher(settings.run_dir / "launcher.lock", f"{url_of(settings)}/"):
+            with only_launcher(settings.run_dir / "launcher.lock", f"{settings.local_url}/"):
                 launcher.run()
         except LaunchError as error:
             complain(*error.details, str(error))
@@ -291,7 +291,7 @@ class Launcher:
             store.close()
 
     def _answers(self, path: str) -> bool:
-        address = urlsplit(url_of(self._settings))
+        address = urlsplit(self._settings.local_url)
         connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=2)
         try:
             connection.request("GET", path)

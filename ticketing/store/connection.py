@@ -114,12 +114,27 @@ UNCONFIRMED_COUNTS = Confirmation()
 class Store:
     """The Redis that holds the sale: commands in, replies out."""
 
-    def __init__(self, pool: Pool, *, shebang: bool = True, confirmation: Confirmation = UNCONFIRMED_COUNTS) -> None:
+    has_clocks = False  # whether a Deadline is told to each server in its own time
+
+    def __init__(
+        self,
+        pool: Pool,
+        *,
+        shebang: bool = True,
+        confirmation: Confirmation = UNCONFIRMED_COUNTS,
+        name: str = "",
+    ) -> None:
+        """`name` tells servers of one store apart."""
         self._pool = pool
+        self.name = name
         self.confirmation = confirmation
         # Whether the server knows `#!lua`: a real one does, and then refuses a script before its first write when
         # it is out of memory, read-only or can't persist. fakeredis can't parse the line.
         self.shebang = shebang
+
+    def servers(self) -> "Sequence[Store]":
+        """Each server that holds a part of the store: this one. Raises StoreRefused where nobody tells."""
+        return (self,)
 
     def forget_idle(self) -> None:
         """Connections that nobody uses are closed: after an outage each may be half open, and would cost a timeout."""
@@ -136,7 +151,7 @@ class Store:
             raise StoreRefused(f"can't connect to Redis: {error}") from error
         try:
             connection.send_packed_command(connection.pack_commands(commands))
-            return [_reply(connection) for _ in commands]
+            return [reply_of(connection) for _ in commands]
         except BROKEN as error:
             connection.disconnect()
             raise OutcomeUnknown(f"Redis did not answer: {error}") from error
@@ -163,7 +178,7 @@ class Store:
         if isinstance(confirmed, int) and confirmed >= wanted:
             return replies
         self.forget_idle()  # who is asked next must be found anew
-        if all(map(_is_refusal, replies)):
+        if all(map(is_refusal, replies)):
             return replies
         raise OutcomeUnknown(f"not confirmed by {wanted} replicas within {timeout_ms} ms: {confirmed}")
 
@@ -178,9 +193,9 @@ class Store:
     def read_each(self, *commands: Command) -> list[Any]:
         """Like exchange; an error reply is in its place as a ScriptFailed. Raises StoreRefused where one is refused."""
         replies = self.exchange(commands)
-        errors = {at: translate(reply) for at, reply in enumerate(replies) if isinstance(reply, redis.RedisError)}
+        errors = {at: error for at, reply in enumerate(replies) if (error := error_of(reply)) is not None}
         for error in errors.values():
-            if isinstance(error, StoreRefused):
+            if not isinstance(error, ScriptFailed):
                 raise error
         return [errors.get(at, reply) for at, reply in enumerate(replies)]
 
@@ -215,6 +230,7 @@ class GuardedStore(Store):
 
     def __init__(self, store: Store, is_shut: Callable[[], bool]) -> None:
         super().__init__(store._pool, shebang=store.shebang, confirmation=store.confirmation)
+        self.has_clocks = store.has_clocks
         self._store = store
         self._is_shut = is_shut
 
@@ -227,6 +243,11 @@ class GuardedStore(Store):
         """Like that of the store."""
         self._refuse_while_shut()
         return self._store.exchange_confirmed(commands)
+
+    def servers(self) -> Sequence[Store]:
+        """Like those of the store."""
+        self._refuse_while_shut()
+        return self._store.servers()
 
     def forget_idle(self) -> None:
         """Like that of the store."""
@@ -257,16 +278,25 @@ def open_store(
 
 def _without_errors(replies: list[Any]) -> list[Any]:
     for reply in replies:
-        if isinstance(reply, redis.RedisError):
-            raise translate(reply) from reply
+        if (error := error_of(reply)) is not None:
+            raise error from (reply if reply is not error else None)
     return replies
 
 
-def _is_refusal(reply: Any) -> bool:
-    return isinstance(reply, redis.RedisError) and isinstance(translate(reply), StoreRefused)
+def error_of(reply: Any) -> StoreError | None:
+    """What a reply means, if it is an error; of a cluster a whole node's, too."""
+    if isinstance(reply, redis.RedisError):
+        return translate(reply)
+    return reply if isinstance(reply, StoreError) else None
 
 
-def _reply(connection: Connection) -> Any:
+def is_refusal(reply: Any) -> bool:
+    """Whether nothing was done for it."""
+    return isinstance(error_of(reply), StoreRefused)
+
+
+def reply_of(connection: Connection) -> Any:
+    """The next reply, or the error reply. Raises what BROKEN lists."""
     try:
         # redis-py would hang up at LOADING, though the replies to the other commands are on their way.
         return connection.read_response(disconnect_on_error=False)
@@ -287,6 +317,10 @@ def translate(error: redis.RedisError) -> StoreError:
     return ScriptFailed(f"Redis failed: {error}")
 
 
+class Deadline(int):
+    """A moment of this process's monotonic clock, in ms, that is told to each server in that server's own time."""
+
+
 class StoreClock:
     """The store's time between its answers: the last TIME seen, plus this process's own monotonic time since."""
 
@@ -300,6 +334,16 @@ class StoreClock:
     def now_ms(self) -> int | None:
         """The store's time now, or None where it was never told."""
         return None if self._offset_ms is None else self._offset_ms + time.monotonic_ns() // 1_000_000
+
+    def at(self, moment: Deadline) -> int:
+        """The store's time at a moment of this process. Its time must have been told."""
+        assert self._offset_ms is not None
+        return self._offset_ms + moment
+
+    def best_ms(self) -> int:
+        """The same, or this host's own clock where it was never told: that may be minutes off."""
+        known_ms = self.now_ms()
+        return time.time_ns() // 1_000_000 if known_ms is None else known_ms
 
 
 @contextmanager

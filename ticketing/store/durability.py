@@ -1,8 +1,8 @@
-"""What the store promises of an acknowledged write, as far as it says, and how its server stands.
+"""What the store promises of an acknowledged write, as far as it says, and how its servers stand.
 
 What must stay true: a failover is called safe only where every server that could take over has what was acknowledged.
 With one confirmation of two replicas, the one that did not confirm can become the primary: some thousand purchases were
-lost so in trials, none where all confirmed.
+lost so in trials, none where all confirmed. Of several servers the worst counts; numbers are those of all together.
 """
 
 from dataclasses import dataclass
@@ -12,19 +12,28 @@ from ticketing.errors import StoreError
 from ticketing.store import condition
 from ticketing.store.connection import Store
 
-SAFE = "always"
+SAFE, UNKNOWN = "always", "unknown"
+WORST_FIRST = ("off", "no", "everysec", UNKNOWN, SAFE)
 
 
 def fsync_policy(store: Store) -> str:
     """always, everysec, no; `off` without an append-only file; `unknown` where nobody tells. Never raises."""
     try:
-        found = store.one("CONFIG", "GET", "append*")
+        policies = {_fsync_policy(server) for server in store.servers()}
     except StoreError:
-        return "unknown"
+        return UNKNOWN
+    return next((policy for policy in WORST_FIRST if policy in policies), UNKNOWN)
+
+
+def _fsync_policy(server: Store) -> str:
+    try:
+        found = server.one("CONFIG", "GET", "append*")
+    except StoreError:
+        return UNKNOWN
     settings = dict(zip(found[::2], found[1::2], strict=True)) if isinstance(found, list) else dict(found)
     if settings.get("appendonly") != "yes":
         return "off"
-    return str(settings.get("appendfsync", "unknown"))
+    return str(settings.get("appendfsync", UNKNOWN))
 
 
 class Failover(StrEnum):
@@ -54,7 +63,7 @@ def promises(store: Store) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class ServerState:
-    """What the store's server tells of itself."""
+    """What the store's server, or all servers of it, tell of themselves."""
 
     fsync_policy: str
     failover: Failover
@@ -69,16 +78,18 @@ class ServerState:
 
 
 def server_state(store: Store) -> ServerState:
-    """How the server stands now; what it doesn't tell is 0. Raises StoreError."""
-    told = condition.told_by(store)
+    """How the servers stand now; what they don't tell is 0. Raises StoreError."""
+    each = [condition.told_by(server) for server in store.servers()]
 
     def number(name: str) -> float:
-        return float(told.get(name) or 0)
+        return sum(float(told.get(name) or 0) for told in each)
 
     return ServerState(
         fsync_policy=fsync_policy(store),
         failover=failover(store),
-        write_failing="err" in (told.get("aof_last_write_status"), told.get("aof_last_bgrewrite_status")),
+        write_failing=any(
+            "err" in (told.get("aof_last_write_status"), told.get("aof_last_bgrewrite_status")) for told in each
+        ),
         rewriting=number("aof_rewrite_in_progress") > 0,
         file_bytes=int(number("aof_current_size")),
         memory_bytes=int(number("used_memory")),

@@ -7,7 +7,7 @@ from typing import Any
 
 from ticketing import addresses
 from ticketing.config import Settings
-from ticketing.errors import SettingsError, StoreRefused
+from ticketing.errors import StoreRefused
 from ticketing.store.connection import Confirmation, Store, open_store
 from ticketing.store.queue import CONNECTIONS, QueueClient, open_client
 
@@ -24,7 +24,9 @@ def store_of(settings: Settings, *, connections: int, timeout_s: float | None = 
 
         return open_sentinel_store(address, confirmation=confirmation, **limits)
     if address.is_cluster:
-        raise SettingsError("redis+cluster:// is not served yet")
+        from ticketing.store.cluster import open_cluster
+
+        return open_cluster(address, confirmation=confirmation, **limits)
     return open_store(address.url, confirmation=confirmation, **limits)
 
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import redis
 
 from ticketing.errors import StoreError
-from ticketing.store.connection import Command, Store, translate
+from ticketing.store.connection import Command, Store, error_of
 
 FOLDER = Path(__file__).parent
 READERS = frozenset({"state", "audit_confirm"})  # run also where writing is refused: out of memory, on a replica
@@ -60,7 +60,7 @@ def run_all(store: Store, calls: Sequence[Call]) -> list[Any]:
         again = _send_whole(store, [calls[i] for i in unknown])
         for i, reply in zip(unknown, again, strict=True):
             replies[i] = reply
-    return [translate(reply) if isinstance(reply, redis.RedisError) else reply for reply in replies]
+    return [error if (error := error_of(reply)) is not None else reply for reply in replies]
 
 
 def run(store: Store, name: str, keys: Sequence[str], args: Sequence[str | int]) -> Any:
