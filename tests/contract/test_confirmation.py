@@ -197,7 +197,10 @@ def test_a_failover_is_unsafe_where_fewer_confirm_than_could_take_over(pair: Pai
     assert durability.failover(pair.plain) is durability.Failover.UNSAFE
     assert durability.failover(pair.confirmed) is durability.Failover.SAFE
     [found] = server.fails_over(pair.plain)
-    assert (found.level, found.found) == (Level.FAIL, "unsafe: 1 replicas could take over, 0 confirm each purchase")
+    assert (found.level, found.found) == (
+        Level.FAIL,
+        "unsafe: 1 could take over from the primary, 0 must confirm each purchase",
+    )
     assert [found.level for found in server.fails_over(pair.confirmed)] == [Level.OK]
 
 
