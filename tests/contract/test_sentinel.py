@@ -222,6 +222,25 @@ def test_the_sentinels_password_is_not_that_of_the_servers(guarded: str) -> None
     store.close()
 
 
+def test_a_user_of_its_own_needs_few_rights(group: SentinelGroup) -> None:
+    """Those that ops/sentinel/README.md names."""
+    group.wait_until_complete()
+    scripts = ("+@read", "+@write", "+@scripting", "+@connection", "+time", "+script", "~*", "&ticketing:confirm")
+    rights = ("reset", "on", ">word", "+role", "+wait", "+publish")
+    for node in group.nodes:
+        node.ask("ACL", "SETUSER", "shop", *rights, *scripts)
+    for sentinel in group.sentinels:
+        with redis.Redis(host=HOST, port=sentinel.port) as client:
+            of_sentinel = ("reset", "on", ">sesame", "+auth", "+sentinel|masters", "+sentinel|slaves")
+            client.execute_command("ACL", "SETUSER", "asks", *of_sentinel)
+    url = group.url.replace("//", "//shop:word@") + "?sentinel_username=asks&sentinel_password=sesame"
+    store = opening.store_of(settings_for(url), connections=1)
+    Sale(store).open(10, event_id="7")
+    assert Sale(store).tags(a_request(1, event_id="7")) == ["sold"]
+    assert durability.failover(store) is durability.Failover.SAFE
+    store.close()
+
+
 @pytest.mark.parametrize("query", ["", "?sentinel_password=wrong"])
 def test_a_sentinel_that_does_not_know_us_tells_nothing(guarded: str, query: str) -> None:
     stranger = opening.store_of(settings_for(guarded + query), connections=1)
