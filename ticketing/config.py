@@ -5,6 +5,7 @@ What must stay true: a `Settings` is complete and frozen; bad settings stop a st
 
 import base64
 import contextlib
+import math
 import os
 import re
 import secrets
@@ -15,6 +16,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from ticketing import addresses
 from ticketing.errors import SettingsError
 
 FILES_BESIDE_CONNECTIONS = 256  # that a web process has open besides
@@ -56,6 +58,8 @@ class Settings(BaseSettings):
     store_timeout_s: Seconds = 2.0
     store_connect_timeout_s: Seconds = 1.0
     store_connections: Count = 32
+    replicas_to_confirm: NonNegative = 0
+    confirm_timeout_ms: Count = 500
 
     secrets_folder: Path | None = None  # before id_secret, whose rule asks for it
     admin_token: Secret = ""
@@ -124,8 +128,23 @@ class Settings(BaseSettings):
     @field_validator("redis_url", "queue_url")
     @classmethod
     def _redis_address(cls, value: str) -> str:
-        if value and not value.startswith(("redis://", "rediss://", "unix://")):
-            raise ValueError("must start with redis://, rediss:// or unix://")
+        if value:
+            addresses.parse(value)
+        return value
+
+    @field_validator("queue_url")
+    @classmethod
+    def _not_on_a_cluster(cls, value: str, info: ValidationInfo) -> str:
+        queue = value or info.data.get("redis_url", "")
+        if queue and addresses.parse(queue).is_cluster:
+            raise ValueError("must be a Redis of its own where REDIS_URL is a cluster: jobs can't be on one")
+        return value
+
+    @field_validator("confirm_timeout_ms")
+    @classmethod
+    def _before_the_answer_is_given_up(cls, value: int, info: ValidationInfo) -> int:
+        if info.data.get("replicas_to_confirm") and 2 * value > 1000 * info.data.get("store_timeout_s", math.inf):
+            raise ValueError("must be half of STORE_TIMEOUT_S at most")
         return value
 
     @field_validator("forwarded_allow_ips")

@@ -58,6 +58,31 @@ def test_every_fault_is_in_one_message(monkeypatch: pytest.MonkeyPatch) -> None:
     assert {line.split(":")[0].strip() for line in said} == set(wrong)
 
 
+@pytest.mark.parametrize(
+    ("settings", "fault"),
+    [
+        ({"REDIS_URL": "redis+sentinel://one"}, "REDIS_URL: must end with /<service>"),
+        ({"REDIS_URL": "redis+cluster://one"}, "QUEUE_URL: must be a Redis of its own"),
+        ({"REDIS_URL": "redis+cluster://one", "QUEUE_URL": "redis+cluster://two"}, "QUEUE_URL: must be a Redis"),
+        ({"REPLICAS_TO_CONFIRM": "1", "STORE_TIMEOUT_S": "0.9"}, "CONFIRM_TIMEOUT_MS: must be half of STORE_TIMEOUT_S"),
+    ],
+)
+def test_stores_that_can_not_be_sold_from(
+    monkeypatch: pytest.MonkeyPatch, settings: dict[str, str], fault: str
+) -> None:
+    for name, value in {"ID_SECRET": SECRET, **settings}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError) as raised:
+        config.load()
+    [said] = str(raised.value).splitlines()[1:]
+    assert said.strip().startswith(fault)
+
+
+def test_a_short_answer_needs_no_confirmation_in_time_where_nobody_confirms(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STORE_TIMEOUT_S", "0.1")
+    assert config.load().replicas_to_confirm == 0
+
+
 def test_no_secret_stands_in_a_message_about_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ADMIN_TOKEN", "hush-hush")
     with pytest.raises(SettingsError) as raised:
