@@ -141,13 +141,7 @@ class Service:
         self.purchases = purchases.Purchases(
             self.counter, self.receipts, self.counts, self.rate_limit, says_all=settings.log_level == "DEBUG"
         )
-        self.health = health.Health(
-            self.catalogue,
-            self.queue,
-            lambda: durability.fsync_policy(store),
-            lambda: durability.failover(store),
-            self.keeper,
-        )
+        self.health = health.Health(self.catalogue, self.queue, lambda: durability.promises(store), self.keeper)
         self.summary = Summary(self.exposition, self.catalogue.states, settings.run_dir / "summary.lock")
         self.pulse = Pulse(self.exposition, self.catalogue.states, lambda: self.catalogue.store_up)
         self.live = live.Live(

@@ -6,7 +6,7 @@ from statistics import median
 
 from ticketing.config import Settings
 from ticketing.doctor.finding import Finding, fail, ok, warn
-from ticketing.errors import TicketingError
+from ticketing.errors import StoreError, TicketingError
 from ticketing.sale.identity import Identity
 from ticketing.store import condition, durability
 from ticketing.store.connection import Store
@@ -71,8 +71,18 @@ def keeps(store: Store) -> Iterator[Finding]:
 
 
 def fails_over(store: Store) -> Iterator[Finding]:
-    """Whether a replica that takes over has every acknowledged purchase. Raises StoreError."""
-    replicas, confirming = store.replicas(), store.confirmation.replicas
+    """Whether a replica that takes over has every acknowledged purchase."""
+    confirming = store.confirmation.replicas
+    try:
+        replicas = store.replicas()
+    except StoreError as error:
+        yield warn(
+            "store's failover",
+            f"it does not tell of replicas: {error}",
+            "A replica that lacks the last purchases may be able to take over: their tickets are sold again then.",
+            f"Let every replica that may take over confirm: REPLICAS_TO_CONFIRM is {confirming}.",
+        )
+        return
     found = f"{replicas} replicas could take over, {confirming} confirm each purchase"
     if confirming >= replicas:
         if confirming == replicas > 0:

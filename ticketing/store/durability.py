@@ -56,6 +56,11 @@ def failover(store: Store) -> Failover:
     return Failover.SAFE if store.confirmation.replicas >= replicas else Failover.UNSAFE
 
 
+def promises(store: Store) -> dict[str, str]:
+    """Both, by name. Never raises."""
+    return {"fsync": fsync_policy(store), "failover": failover(store)}
+
+
 @dataclass(frozen=True, slots=True)
 class ServerState:
     """What the store's server, or all servers of it, tell of themselves."""
