@@ -53,6 +53,7 @@ from ticketing.sale.till import Till
 from ticketing.store import durability
 from ticketing.store.connection import GuardedStore, Store, StoreClock
 from ticketing.store.events import EventStore
+from ticketing.store.hosts import HostStore
 from ticketing.store.leases import LeaseStore, Settled
 from ticketing.store.opening import queue_client_of, store_of
 from ticketing.store.outbox import OutboxStore
@@ -188,9 +189,15 @@ class Service:
             on_voided=self.files.delete_all,
             offload=offload,
             open_journal=partial(Journal, fsync=settings.journal_fsync),
+            hosts=HostStore(self.probe),
         )
         keeping = KeeperParts(
-            parts, self.breaker, lambda: self.sales.greet(fingerprint, self.probe), fingerprint, answered
+            parts,
+            self.breaker,
+            lambda: self.sales.greet(fingerprint, self.probe),
+            fingerprint,
+            answered,
+            self.identity.fingerprints_of(settings.admin_token, settings.signing_key),
         )
         size = ReserveSize(settings.reserve_tickets, settings.reserve_per_mille, settings.reserve_low_water)
         return Keeper(keeping, settings.journal_dir, size, self._on_round)
@@ -223,6 +230,7 @@ class Service:
         self.metrics.reserve.set(tally.reserve_tickets)
         self.metrics.unsettled.set(tally.unsettled + tally.parked)
         self.metrics.parked.set(tally.parked)
+        self.metrics.copied.set(self.keeper.is_copied)
         self.metrics.voids.set(tally.voids)
 
     def _on_batch(self, report: BatchReport) -> None:

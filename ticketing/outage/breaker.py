@@ -42,6 +42,11 @@ class Breaker:
         """Whether this process is in an outage."""
         return self._since_s is not None
 
+    @property
+    def lasted_s(self) -> float:
+        """How long the outage under way has lasted; 0 where there is none."""
+        return 0.0 if self._since_s is None else time.monotonic() - self._since_s
+
     def trip(self, reason: str, means: str = SALES_FROM_THE_JOURNAL) -> None:
         """The store failed. Says so once an outage, and what it means for the sale."""
         if self._since_s is not None:

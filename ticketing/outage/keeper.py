@@ -4,6 +4,7 @@ What must stay true: one greenlet and one greeting at a time probe the store, ho
 promised is settled before anything else; a journal that can't be used turns off the reserve, loudly, never the sale.
 """
 
+import contextlib
 import secrets
 import time
 from collections import Counter
@@ -24,6 +25,7 @@ from ticketing.outage.holder import Holder, Tally
 from ticketing.outage.journal import JournalDamaged, JournalError
 from ticketing.outage.journal_writer import JournalWriter, NoJournal
 from ticketing.outage.lookback import Answered
+from ticketing.outage.presence import Presence
 from ticketing.outage.reserve import ReserveSize
 from ticketing.outage.settlement import Settlement
 from ticketing.outage.slots import Slot
@@ -32,6 +34,7 @@ ROUND_S = 0.25
 HEIRS_EVERY_S = 5.0
 PAUSE_S = 0.01  # at least, between two rounds, however often it is woken
 STOP_PAUSE_S = 0.05
+ANOTHER_HOST = "another host sells under this host's id: its journal folder was copied"
 ONLY_503 = "there is no reserve to sell from, so every purchase is answered 503"
 
 
@@ -44,6 +47,7 @@ class KeeperParts:
     greet: Callable[[], None]  # raises StoreError; asks the store also while the breaker is open
     secret_fingerprint: str
     answered: Answered
+    fingerprints: str = ""  # of what every host should have in common, to be told
 
 
 class Keeper:
@@ -94,9 +98,17 @@ class Keeper:
                 gevent.sleep(STOP_PAUSE_S)
         except StoreError as error:
             logger.warning("stopped while Redis is away: {}", error)
+        else:
+            self._leave()
         if (left := self.tally()) != NOTHING_TO_DO:
             where = "in the journal" if self._slot is not None else "in memory, and so lost"
             logger.warning("stopped with {} left {}", left, where)
+
+    def _leave(self) -> None:
+        """Who looks for lost hosts is told that this one is none. Raises nothing."""
+        if self._holder.presence is not None and not self.breaker.is_open and self.tally() == NOTHING_TO_DO:
+            with contextlib.suppress(StoreError):
+                self._holder.presence.leave()
 
     def _give_back(self) -> bool:
         """Whether nothing is left to do. Without a slot nothing was leased. Raises StoreError."""
@@ -110,6 +122,18 @@ class Keeper:
     def halted_events(self) -> set[str]:
         """Events that are halted, those included that the store has lost and so does not list."""
         return self._holder.halted_events
+
+    @property
+    def why_no_reserve(self) -> str:
+        """Why nothing can be sold while Redis is away, where that is a fault; "" where it is none."""
+        if self._holder.is_disowned:
+            return ANOTHER_HOST
+        return self._why_no_slot if self._slot is None else ""
+
+    @property
+    def is_copied(self) -> bool:
+        """Whether another process sells under this host's id."""
+        return self._holder.is_disowned
 
     @property
     def is_full(self) -> bool:
@@ -223,7 +247,10 @@ class Keeper:
 
     def _work_with(self, writer: JournalWriter | NoJournal, name: str) -> tuple[Holder, Settlement]:
         parts, answered = self._parts.heirs, self._parts.answered
-        holder = Holder(name, self._nonce, writer, parts.versions, self.breaker)
+        presence = None
+        if parts.hosts is not None and name:
+            presence = Presence(parts.hosts, name, self._nonce, self._parts.fingerprints)
+        holder = Holder(name, self._nonce, writer, parts.versions, self.breaker, presence)
         reports = (parts.on_settled, parts.on_voided)
         return holder, Settlement(holder, parts.leases, parts.sales, answered, self._size, *reports)
 
@@ -251,8 +278,10 @@ class Keeper:
             if not self.breaker.may_close():
                 return
             self._settlement.look()  # before anybody is sold to: it may have come back older than it was
+            self._tell_outage()
             self.breaker.close()
             self._to_report = True
+        self._give_sign_of_life()  # before a lease is changed: another process under our name must know whose it is
         self._settlement.round(self._parts.heirs.states(), self._now_ms())
         if time.monotonic() - self._heirs_looked_s >= HEIRS_EVERY_S:
             self._heirs_looked_s = time.monotonic()
@@ -263,6 +292,21 @@ class Keeper:
         if self._to_report and self.tally().unsettled == 0:
             self._to_report = False
             self.breaker.say_settled()
+
+    def _tell_outage(self) -> None:
+        if (presence := self._holder.presence) is not None:
+            now_ms = self._now_ms()
+            presence.had_outage(now_ms - round(self.breaker.lasted_s * 1000), now_ms)
+
+    def _give_sign_of_life(self) -> None:
+        """Where it can't be given nothing else suffers: it comes again, and whose sign is missing is known by that."""
+        presence = self._holder.presence
+        if presence is None or not presence.is_due():
+            return
+        try:
+            presence.beat()
+        except StoreError as error:
+            logger.debug("no sign of life: {}", error)
 
     def _settle_heirs(self) -> None:
         """Journals of this host that nobody holds are settled and emptied, and their leases given back.

@@ -40,7 +40,7 @@ class Outlook:
         if not others:
             return []
         said = f"{counted_is(others, 'ticket')} leased to other hosts, as should be. Of one that is lost for good:"
-        return [Said(said, "accept lease HOLDER")]
+        return [Said(said, "release-host HOST")]
 
     def where(self, holder: str) -> str:
         """Whose lease it is. Raises JournalError."""

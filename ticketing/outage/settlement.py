@@ -26,6 +26,7 @@ from ticketing.store.leases import (
     LeaseStore,
     SettleChange,
     Settled,
+    decided_at,
 )
 from ticketing.store.sale import SaleStore
 
@@ -123,6 +124,9 @@ class Settlement:
         ]
         looked: Glances = {}
         glances = self._leases.glance(asks)
+        if self._is_copied(reserves, glances):
+            self._holder.disown()
+            return self._look(reserves)  # under another name
         for reserve, (_, record), version, glance in zip(reserves, newest, seen, glances, strict=True):
             if isinstance(glance, ScriptFailed):
                 self._say_failed(reserve, glance)
@@ -136,6 +140,23 @@ class Settlement:
             elif reserve.halted_at is None or not (glance.halted or _is_gone(reserve, glance)):
                 self._judge(reserve, _went_back(reserve, record, version, glance), glance)
         return looked
+
+    def _is_copied(self, reserves: Sequence[EventReserve], glances: Sequence[Glance | ScriptFailed]) -> bool:
+        """Whether another process lives under our name. Raises StoreError."""
+        if self._holder.presence is None or self._holder.is_disowned:
+            return False
+        return self._holder.presence.is_copied or any(
+            glance.seed == reserve.seed and self._is_of_another(reserve, glance.token)
+            for reserve, glance in zip(reserves, glances, strict=True)
+            if not isinstance(glance, ScriptFailed)
+        )
+
+    def _is_of_another(self, reserve: EventReserve, token: str) -> bool:
+        """Whether our lease carries a token of a process that sells under our name elsewhere. Raises StoreError."""
+        presence = self._holder.presence
+        if presence is None or decided_at(token) or reserve.explains(token):
+            return False
+        return reserve.is_behind(token) or presence.is_of_another(token)
 
     def _judge(self, reserve: EventReserve, why: str | None, glance: Glance) -> None:
         """Halt it, or go on; also where the mark is gone: the store was put right, or has gone back once more."""
@@ -197,9 +218,14 @@ class Settlement:
             reserve
             for reserve in self._holder.events.values()
             if (glance := glances.get((reserve.event_id, reserve.seed))) is not None
-            and reserve.next_lease(glance, size, now_ms) is not None
+            and reserve.next_lease(self._as_shared(glance), size, now_ms) is not None
         ]
         self._send(self._holder.journal_changes(begun))
+
+    def _as_shared(self, glance: Glance) -> Glance:
+        """The pool is shared by who lives: records of hosts that are gone for good make no reserve smaller."""
+        living = self._holder.presence.living if self._holder.presence is not None else 0
+        return replace(glance, records=min(glance.records, living)) if living else glance
 
     def _send(self, reserves: Sequence[EventReserve]) -> None:
         """Send what is under way, and take the answers. Raises StoreError where there were none."""
@@ -217,6 +243,8 @@ class Settlement:
         answered: list[EventReserve] = []
         for change, reply in zip(changes, replies, strict=True):
             reserve = self._holder.events[change.event_id, change.seed]
+            if reserve.pending is not change:  # dropped with the name that it was sent under
+                continue
             if isinstance(reply, LeaseReply):
                 self._take(reserve, change, reply)
                 answered.append(reserve)
@@ -241,7 +269,10 @@ class Settlement:
         try:
             settled = reserve.answered(reply)
         except UnexplainedToken as error:
-            self._halt(reserve, str(error))
+            if not self._holder.is_disowned and self._is_of_another(reserve, reply.token):
+                self._holder.disown()
+            else:
+                self._halt(reserve, str(error))
             return
         self._failed.discard((reserve.event_id, reserve.seed))
         if isinstance(change, LeaseChange):
