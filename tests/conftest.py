@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.buckets import BucketServer
 from tests.clusters import ValkeyCluster
 from tests.servers import ValkeyServer, fake_store
 from ticketing.store.connection import Store
@@ -36,6 +37,15 @@ def real_store(valkey_server: ValkeyServer) -> Iterator[Store]:
     store = valkey_server.store()
     yield store
     store.close()
+
+
+@pytest.fixture(scope="session")
+def bucket_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BucketServer]:
+    """The one S3 server of a test run; each test has a prefix of its own there. None of them kills it."""
+    server = BucketServer(tmp_path_factory.mktemp("bucket"))
+    server.start()
+    yield server
+    server.stop()
 
 
 @pytest.fixture(scope="session")

@@ -141,7 +141,7 @@ class Service:
         self.purchases = purchases.Purchases(
             self.counter, self.receipts, self.counts, self.rate_limit, says_all=settings.log_level == "DEBUG"
         )
-        self.health = health.Health(self.catalogue, self.queue, lambda: durability.fsync_policy(store), self.keeper)
+        self.health = health.Health(self.catalogue, self.queue, lambda: durability.promises(store), self.keeper)
         self.summary = Summary(self.exposition, self.catalogue.states, settings.run_dir / "summary.lock")
         self.pulse = Pulse(self.exposition, self.catalogue.states, lambda: self.catalogue.store_up)
         self.live = live.Live(
@@ -204,6 +204,8 @@ class Service:
         policy = durability.fsync_policy(self.store)
         if policy != durability.SAFE:
             logger.warning("the store's fsync policy is {}: acknowledged purchases can be lost with it", policy)
+        if durability.failover(self.store) is durability.Failover.UNSAFE:
+            logger.warning("a failover of the store can lose acknowledged purchases: see REPLICAS_TO_CONFIRM")
 
     def _on_outage(self) -> None:
         self.probe.forget_idle()

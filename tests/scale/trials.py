@@ -131,7 +131,9 @@ class Rounds:
         else:
             self._group.part(old, *self._group.users[: way.hosts])
             return
-        old.gate.parted = frozenset()
+        if way.lags:
+            old.gate.cut()  # what was on its way to the replica is gone
+            old.gate.parted = frozenset()
 
     def _undo(self, old: Node) -> None:
         self._group.mend()
@@ -166,8 +168,8 @@ WAYS = {
         Way("for long", later_s=4.0),  # nothing can be confirmed meanwhile
     ],
     Kind.STOP_SERVER: [
-        Way("until another is named"),
         Way("while the replica lags", lags=True),
+        Way("until another is named"),
         Way("for long", later_s=2.0),
     ],
     Kind.PART: [
@@ -187,7 +189,7 @@ class Row:
     rounds: int
     acknowledged: int
     provisional: int
-    discarded: int  # purchases that a deposed primary had taken, and nobody confirmed
+    strayed: int  # purchases that a deposed primary took: not confirmed, they must not count
     lost: int
     doubles: int
     receipts: int
@@ -195,13 +197,13 @@ class Row:
     def __str__(self) -> str:
         return (
             f"{self.fault:28}{self.confirmed:8}{self.rounds:8}{self.acknowledged:14,}{self.provisional:13,}"
-            f"{self.discarded:11,}{self.lost:8,}{self.doubles:9,}{self.receipts:10,}"
+            f"{self.strayed:9,}{self.lost:8,}{self.doubles:9,}{self.receipts:10,}"
         )
 
 
 HEAD = (
     f"{'fault':28}{'WAIT':>8}{'rounds':>8}{'acknowledged':>14}{'provisional':>13}"
-    f"{'discarded':>11}{'lost':>8}{'doubles':>9}{'receipts':>10}"
+    f"{'strayed':>9}{'lost':>8}{'doubles':>9}{'receipts':>10}"
 )
 
 
@@ -226,7 +228,9 @@ class Trial(Run):
         if self._watch.missing:
             self._note(f"sold, and once not on the node that the sentinels named: {sorted(self._watch.missing)[:5]}")
         tries = history.by_wish()
-        self.row = row_of(NAMES[self._kind], 1, len(self._rounds.done), tries, books, self._watch, self.receipts_ready)
+        self.row = row_of(
+            NAMES[self._kind], 1, len(self._rounds.done), tries, books, self._watch, self.receipts_ready, settled=True
+        )
         lines = [HEAD, str(self.row), "", f"answers: {dict(history.counts())}", f"metrics: {meter.shown()}"]
         if self._problems:
             lines += ["", explain(self._problems, tries, faults.struck)]
@@ -242,7 +246,7 @@ class Trial(Run):
             said.append(f"only {len(self._rounds.done)} of {self._wanted} rounds were held")
         if self._watch.looks < LOOKS_LEAST * self._wanted:
             said.append(f"the primary was looked at only {self._watch.looks} times")
-        if self._kind is Kind.PART and not row.discarded:
+        if self._kind is Kind.PART and not row.strayed:
             said.append("the parted primary took no purchase")
         if not row.provisional:
             said.append("nothing was sold from a reserve")
@@ -274,16 +278,24 @@ class Control(Run):
             clients.stop()
             watch.stop()
         name = NAMES[self._kind]
-        self.row = row_of(name, 0, len(rounds.done), history.by_wish(), self._books(), watch, 0)
+        self.row = row_of(name, 0, len(rounds.done), history.by_wish(), self._books(), watch, 0, settled=False)
         too_little = [what for done in rounds.done for what in done.too_little()]
         too_little += [] if watch.missing else ["nothing was lost"]
         return Verdict([], too_little, "\n".join([HEAD, str(self.row), *rounds.failed, *too_little]))
 
 
 def row_of(
-    fault: str, confirmed: int, rounds: int, tries: dict[Wish, list[Try]], books: Books, watch: Watch, receipts: int
+    fault: str,
+    confirmed: int,
+    rounds: int,
+    tries: dict[Wish, list[Try]],
+    books: Books,
+    watch: Watch,
+    receipts: int,
+    *,
+    settled: bool,
 ) -> Row:
-    """The row. Lost is what was acknowledged and is not there: at the end, or at any look where it was sold."""
+    """The row. Lost is what was acknowledged and is not there: at the end, if all is settled, or, sold, at any look."""
     bought = [one for one in _all(tries) if one.told in BOUGHT and not one.other_content]
     told = {one.purchase_id for one in bought}
     holders: dict[str, set[str]] = defaultdict(set)
@@ -296,8 +308,8 @@ def row_of(
         rounds,
         acknowledged=len(told),
         provisional=len({one.purchase_id for one in bought if one.told is Told.PROVISIONAL}),
-        discarded=len(watch.seen - books.purchases.keys() - books.tombstones),
-        lost=len(watch.missing | (told - books.purchases.keys())),
+        strayed=len(watch.strayed),
+        lost=len(watch.missing | (told - books.purchases.keys() if settled else set())),
         doubles=sum(len(purchase_ids) > 1 for purchase_ids in holders.values()),
         receipts=receipts,
     )

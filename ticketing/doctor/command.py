@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ticketing.config import Settings
-from ticketing.doctor import machine, sale, secrets, server
+from ticketing.doctor import bucket, machine, sale, secrets, server
 from ticketing.doctor.finding import Check, Finding, Level, carried_out
 from ticketing.errors import TicketingError
 from ticketing.store.connection import Store
@@ -65,6 +65,7 @@ def _of_the_store(settings: Settings, store: Store) -> list[tuple[str, Check]]:
     return [
         ("store", partial(server.answers, store)),
         ("store's fsync", partial(_of_each, store, server.keeps)),
+        ("store's failover", partial(server.fails_over, store)),
         ("store's replicas", partial(_of_each, store, server.confirms)),
         ("store's coverage", partial(_of_each, store, server.covers)),
         ("store's memory", partial(_of_each, store, partial(server.room, settings=settings))),
@@ -88,6 +89,7 @@ def _of_this_host(settings: Settings, grafana: str) -> list[tuple[str, Check]]:
         ("open files", partial(machine.open_files, settings)),
         ("backlog", partial(machine.backlog, settings)),
         ("journal", partial(machine.journal, settings)),
+        (bucket.CHECK, partial(bucket.bucket, settings)),
         ("secrets", partial(secrets.secrets, settings)),
         ("settings", partial(secrets.exposure, settings)),
         ("Grafana", partial(secrets.grafana, grafana)),

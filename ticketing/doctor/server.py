@@ -6,7 +6,7 @@ from statistics import median
 
 from ticketing.config import Settings
 from ticketing.doctor.finding import Finding, fail, ok, warn
-from ticketing.errors import TicketingError
+from ticketing.errors import StoreError, TicketingError
 from ticketing.sale.identity import Identity
 from ticketing.store import condition, durability
 from ticketing.store.connection import Store
@@ -70,21 +70,43 @@ def keeps(store: Store) -> Iterator[Finding]:
         )
 
 
-def confirms(store: Store) -> Iterator[Finding]:
-    """Whether there are as many replicas as are to confirm a purchase. Raises StoreError."""
-    wanted = store.confirmation.replicas
-    if not wanted:
+def fails_over(store: Store) -> Iterator[Finding]:
+    """Whether a replica that takes over has every acknowledged purchase."""
+    confirming = store.confirmation.replicas
+    try:
+        replicas = store.replicas()
+    except StoreError as error:
+        yield warn(
+            "store's failover",
+            f"it does not tell of replicas: {error}",
+            "A replica that lacks the last purchases may be able to take over: their tickets are sold again then.",
+            f"Let every replica that may take over confirm: REPLICAS_TO_CONFIRM is {confirming}.",
+        )
         return
-    there = store.replicas()
-    if there >= wanted:
-        yield ok("store's replicas", f"{there} follow, {wanted} are to confirm")
+    found = f"{replicas} replicas could take over, {confirming} confirm each purchase"
+    if confirming >= replicas:
+        if confirming == replicas > 0:
+            yield ok("store's failover", found)
         return
     yield fail(
-        "store's replicas",
-        f"{there} follow, {wanted} are to confirm",
-        "No purchase is confirmed: the reserve is sold, then every purchase is answered 503.",
-        "Start the missing replicas; until then, REPLICAS_TO_CONFIRM as many as there are.",
+        "store's failover",
+        f"unsafe: {found}",
+        "A replica that lacks the last purchases can become the primary: their buyers were told 201, and their tickets "
+        "are sold again.",
+        f"REPLICAS_TO_CONFIRM={replicas}; or replica-priority 0 for replicas that must not take over.",
     )
+
+
+def confirms(store: Store) -> Iterator[Finding]:
+    """Whether there are fewer replicas than are to confirm a purchase. Raises StoreError."""
+    wanted = store.confirmation.replicas
+    if wanted and (there := store.replicas()) < wanted:
+        yield fail(
+            "store's replicas",
+            f"{there} follow, {wanted} are to confirm",
+            "No purchase is confirmed: the reserve is sold, then every purchase is answered 503.",
+            "Start the missing replicas; until then, REPLICAS_TO_CONFIRM as many as there are.",
+        )
 
 
 def covers(store: Store) -> Iterator[Finding]:

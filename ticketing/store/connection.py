@@ -352,6 +352,11 @@ class StoreClock:
         assert self._offset_ms is not None
         return self._offset_ms + moment
 
+    def best_ms(self) -> int:
+        """The same, or this host's own clock where it was never told: that may be minutes off."""
+        known_ms = self.now_ms()
+        return time.time_ns() // 1_000_000 if known_ms is None else known_ms
+
 
 @contextmanager
 def as_store_errors() -> Iterator[None]:

@@ -70,7 +70,7 @@ class SaleStore:
     def __init__(self, store: Store, versions: Versions, clock: StoreClock, *, timeout_ms: int, due_ms: int) -> None:
         self._store = store
         self._versions = versions
-        self._clock = clock
+        self.clock = clock
         self._timeout_ms = timeout_ms
         self._due_ms = due_ms
         self.too_late_s = 0.0  # from then on (monotonic) no purchase that was sent so far can sell any more
@@ -91,7 +91,7 @@ class SaleStore:
             raise WrongIdSecret(
                 "this process has another ID_SECRET than the one that this store is sold with: it sells nothing"
             )
-        self._clock.saw(int(now[0]) * 1000 + int(now[1]) // 1000)
+        self.clock.saw(int(now[0]) * 1000 + int(now[1]) // 1000)
 
     def purchase(self, batches: Sequence[EventBatch]) -> list[list[SaleReply]]:
         """Run purchase.lua for every batch in one round trip; a reply for each purchase, in the same order.
@@ -106,7 +106,7 @@ class SaleStore:
 
     def _call(self, batch: EventBatch) -> scripts.Call:
         k = keys.of_event(batch.event_id)
-        if self._clock.now_ms() is None:
+        if self.clock.now_ms() is None:
             raise StoreRefused("the store's time is not known yet")
         # The store's clock can't be behind what is believed here, so the script's deadline is over by then.
         too_late = Deadline(time.monotonic_ns() // 1_000_000 + self._timeout_ms)
@@ -114,7 +114,7 @@ class SaleStore:
         args: list[str | int] = [
             batch.seed,
             self._versions.seen(batch.event_id, batch.seed),
-            too_late if self._store.has_clocks else self._clock.at(too_late),
+            too_late if self._store.has_clocks else self.clock.at(too_late),
             self._due_ms,
         ]
         for request in batch.requests:
@@ -130,7 +130,7 @@ class SaleStore:
             return [SaleReply(Outcome(reply[0]))] * len(batch.requests)
         _, version, now_ms, epoch, left, leased, quantity_max, buyer_max, opens_ms, pairs = reply
         self._versions.saw(batch.event_id, batch.seed, version)
-        self._clock.saw(now_ms)
+        self.clock.saw(now_ms)
         level = PoolLevel(epoch, left, leased, quantity_max, buyer_max, None if opens_ms < 0 else opens_ms)
         return [SaleReply(OUTCOMES[pairs[i]], pairs[i + 1], level) for i in range(0, len(pairs), 2)]
 
