@@ -96,7 +96,7 @@ class Service:
         self.registry = registry
         self.metrics = SaleMetrics(registry)
         self.counts = AnswerCounts(self.metrics)
-        self.breaker = Breaker(self._on_outage)
+        self.breaker = Breaker(self._on_outage, selling.nodes_away)
         self.probe = selling  # asks in an outage too: the keeper alone does, greeting and looking
         self.store = store = GuardedStore(store, lambda: self.breaker.is_open)
         self.queue = ReceiptQueue(queue_client, job_timeout_s=settings.receipt_job_timeout_s)
@@ -226,7 +226,7 @@ class Service:
             self.metrics.settled[outcome].inc()
 
     def _on_round(self, tally: Tally) -> None:
-        self.metrics.outage.set(self.breaker.is_open)
+        self.metrics.outage.set(self.breaker.is_felt)
         self.metrics.reserve.set(tally.reserve_tickets)
         self.metrics.unsettled.set(tally.unsettled + tally.parked)
         self.metrics.parked.set(tally.parked)

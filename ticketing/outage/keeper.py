@@ -69,7 +69,7 @@ class Keeper:
         self._heirs_looked_s = time.monotonic()
         self._left_alone: dict[Path, tuple[int, int]] = {}  # journals that were looked after, as they were then
         self._troubles: dict[Path, str] = {}  # of journals that are tried again
-        self._decisions = self._holder.decisions  # when those were left alone
+        self._waits_for: tuple[object, ...] = (self._holder.decisions,)  # when those were left alone
         self._to_report = False  # an outage ended, and its last line is still to be said
         self._stopping = False
         self._wake = Signal()
@@ -313,8 +313,9 @@ class Keeper:
 
         An empty journal too: where a crash came between its truncation and its counts, only the store knows more.
         """
-        if self._decisions != self._holder.decisions:  # what waited for them can be settled
-            self._decisions = self._holder.decisions
+        waits_for = (self._holder.decisions, *self.breaker.nodes_away())
+        if self._waits_for != waits_for:  # what waited for them can be settled
+            self._waits_for = waits_for
             self._left_alone.clear()
         for path in slots.journals(self._folder):
             if self._left_alone.get(path) == _stamp(path):

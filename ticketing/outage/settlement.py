@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from loguru import logger
 
-from ticketing.errors import ScriptFailed, StoreError, StoreRefused
+from ticketing.errors import NodeFailed, ScriptFailed, StoreError, StoreRefused
 from ticketing.model import EventState, Outcome
 from ticketing.outage.holder import Holder, Sale
 from ticketing.outage.lookback import Answered
@@ -260,6 +260,8 @@ class Settlement:
     def _say_failed(self, reserve: EventReserve, error: StoreError) -> None:
         """One event's script fails: its change stays under way, and the other events go on."""
         sale = (reserve.event_id, reserve.seed)
+        if isinstance(error, NodeFailed):  # the store itself says which node is away
+            return
         if isinstance(error, ScriptFailed) and sale not in self._failed:
             self._failed.add(sale)
             logger.error("event {}: nothing can be settled or leased: {}", reserve.event_id, error)
