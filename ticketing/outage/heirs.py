@@ -19,6 +19,7 @@ from ticketing.outage.journal import Content, Journal, JournalDamaged, JournalEr
 from ticketing.outage.journal_writer import JournalWriter, Offload
 from ticketing.outage.lookback import Answered
 from ticketing.outage.reserve import EventReserve, ReserveSize
+from ticketing.outage.ring import Ring
 from ticketing.outage.settlement import OnSettled, OnVoided, Settlement
 from ticketing.outage.slots import Slot
 from ticketing.store.leases import LeaseStore, Settled
@@ -44,6 +45,7 @@ class HeirParts:
     on_voided: OnVoided
     offload: Offload
     open_journal: Callable[[Path], Journal]
+    ring: Ring | None = None  # of the process that settles it
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +152,8 @@ def _open(slot: Slot, parts: HeirParts) -> Holder:
 
 
 def _settlement(holder: Holder, parts: HeirParts, on_settled: OnSettled) -> Settlement:
-    return Settlement(holder, parts.leases, parts.sales, Answered(), NOTHING_LEASED, on_settled, parts.on_voided)
+    answered = Answered(parts.ring)
+    return Settlement(holder, parts.leases, parts.sales, answered, NOTHING_LEASED, on_settled, parts.on_voided)
 
 
 def _settle_whole(holder: Holder, settlement: Settlement) -> bool:

@@ -124,7 +124,7 @@ class DecisionStore:
         """
         k = keys.of_event(standing.event_id)
         args = (standing.seed, standing.version, highest_seen, VERSION_RISE, _nonce())
-        return _reply(scripts.run(self._store, "accept", (k.tickets, k.info, k.purchases, k.leases), args))
+        return _reply(scripts.run(self._store, "accept", (k.tickets, k.info, k.purchases, k.leases, k.put_back), args))
 
     def accept_lease(self, standing: EventStanding, lease: Lease, highest_seen: int) -> DecisionReply:
         """The holder's lease is empty, its tickets are in the pool. Raises StoreError; sent again it does nothing."""

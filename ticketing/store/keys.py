@@ -16,8 +16,13 @@ All keys of an event carry its id as their hash tag, so that a script on them ru
     event:{E}:contacts           hash    purchase id -> JSON {"name", "email"}, where given
     event:{E}:leases             hash    holder -> token|ticket,ticket. A token of an operator's decision is
                                          accepted-<version>-<nonce>
+    event:{E}:put_back           hash    of an event that is or was halted. report:<process>: what it has put back, till
+                                         the halt ends; replayed:<purchase id>: put back by one that had not sold it,
+                                         till then too; conflict:<purchase id> -> why|record|contact: answered to a
+                                         buyer, and its tickets are gone; stays
     events                       set     event ids
     ticketing:id-secret          string  fingerprint of the id secret of every host that sells from this store
+    ticketing:processes          hash    web process -> ms when it last said that it has answers to put back
     ticketing:swept              string  beside the queue: there while a sweeper sweeps, gone half a minute after
 
 In `info`, `version` rises with every script that changes a sale, and never falls; `epoch` rises when tickets return or
@@ -30,6 +35,7 @@ from typing import NamedTuple
 EVENTS = "events"
 ID_SECRET = "ticketing:id-secret"  # noqa: S105 - the name of a key, not a secret
 SWEPT = "ticketing:swept"
+PROCESSES = "ticketing:processes"
 
 
 class EventKeys(NamedTuple):
@@ -44,6 +50,7 @@ class EventKeys(NamedTuple):
     buyers: str
     contacts: str
     leases: str
+    put_back: str
 
 
 def of_event(event_id: str) -> EventKeys:
@@ -59,4 +66,5 @@ def of_event(event_id: str) -> EventKeys:
         buyers=f"{at}buyers",
         contacts=f"{at}contacts",
         leases=f"{at}leases",
+        put_back=f"{at}put_back",
     )
