@@ -256,7 +256,7 @@ def test_what_a_process_had_only_repeated_is_marked_as_no_proof_until_the_halt_e
     shop.backs.put_back("1", SEED, [("1.gone", "f|1|E1-000001|", "", True)])
     [standing] = DecisionStore(store).standings(["1"])
     assert DecisionStore(store).accept_event(standing, 0).verdict is Verdict.ACCEPTED
-    assert store.one("HKEYS", K.put_back) == ["conflict:1.gone"]
+    assert store.one("HKEYS", K.put_back) == ["lost:1.gone"]
 
 
 def test_a_decision_on_what_was_seen_before_the_last_report_does_nothing(shop: Shop, store: Store) -> None:

@@ -8,8 +8,8 @@
 --   {'accepted', version, tickets back in the pool, leases emptied}
 -- Invariant: no lease, settle or accept that was sent before finds what it expects: every record has a new token, and
 -- the version is one that nobody has seen. Leases are emptied before the pool is filled, so that no ticket is held twice
--- wherever this ends, and the mark goes last. What processes have put back in this halt is forgotten, not what could not
--- be. `accepted` tells every process of it, one that sells an older seed too.
+-- wherever this ends, and the mark goes last. Which process has put back what is forgotten; what could not be is lost, and
+-- stays listed. `accepted` tells every process of it, one that sells an older seed too.
 local tickets, info, purchases, leases, put_back = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local seed, expected, seen, rise, nonce = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]
 local PUSH_AT_ONCE = 1000 -- Lua unpacks some thousands at most
@@ -30,9 +30,13 @@ for i = 1, #flat, 2 do
   for id in string.gmatch(string.sub(flat[i + 1], bar + 1), '[^,]+') do back[#back + 1] = id end
   emptied[i], emptied[i + 1] = flat[i], 'accepted-' .. raised .. '-' .. nonce .. '|'
 end
-local ended = {}
+local ended, lost = {}, {}
 for _, field in ipairs(call('HKEYS', put_back)) do
-  if string.sub(field, 1, 9) ~= 'conflict:' then ended[#ended + 1] = field end
+  if string.sub(field, 1, 5) ~= 'lost:' then ended[#ended + 1] = field end
+  if string.sub(field, 1, 9) == 'conflict:' then
+    lost[#lost + 1] = 'lost:' .. string.sub(field, 10)
+    lost[#lost + 1] = call('HGET', put_back, field)
+  end
 end
 if seed == '' and (pool > 0 or records > 0 or #back > 0) then return {'remains', version, records, pool + #back} end
 
@@ -42,6 +46,9 @@ for i = 1, #emptied, PUSH_AT_ONCE do
 end
 for i = 1, #back, PUSH_AT_ONCE do
   call('RPUSH', tickets, unpack(back, i, math.min(i + PUSH_AT_ONCE - 1, #back)))
+end
+for i = 1, #lost, PUSH_AT_ONCE do
+  call('HSET', put_back, unpack(lost, i, math.min(i + PUSH_AT_ONCE - 1, #lost)))
 end
 for i = 1, #ended, PUSH_AT_ONCE do
   call('HDEL', put_back, unpack(ended, i, math.min(i + PUSH_AT_ONCE - 1, #ended)))

@@ -19,7 +19,8 @@ All keys of an event carry its id as their hash tag, so that a script on them ru
     event:{E}:put_back           hash    of an event that is or was halted. report:<process>: what it has put back, till
                                          the halt ends; replayed:<purchase id>: put back by one that had not sold it,
                                          till then too; conflict:<purchase id> -> why|record|contact: answered to a
-                                         buyer, and its tickets are gone; stays
+                                         buyer, and could not be put back; lost:<purchase id>: the same of halts that
+                                         ended, stays
     events                       set     event ids
     ticketing:id-secret          string  fingerprint of the id secret of every host that sells from this store
     ticketing:processes          hash    web process -> ms when it last said that it has answers to put back

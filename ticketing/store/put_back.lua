@@ -131,7 +131,7 @@ for _, i in ipairs(back) do
   if contact ~= '' then call('HSET', contacts, id, contact) end
   if limited and buyer ~= '' then call('HINCRBY', buyers, buyer, #parts[i].tickets) end
   if own == '' then call('HSET', put_back, 'replayed:' .. id, '1') end
-  call('HDEL', put_back, 'conflict:' .. id)
+  call('HDEL', put_back, 'conflict:' .. id, 'lost:' .. id)
   sold = sold + #parts[i].tickets
 end
 if #listed > 0 then call('HSET', put_back, unpack(listed)) end
