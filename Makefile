@@ -10,7 +10,7 @@ FIND_PYTHON = for python in python3.13 python3.12 python3.11 python3; do \
 	done; \
 	if [ -z "$$python" ]; then echo "Python 3.11 or later is needed, and none was found on the PATH."; exit 1; fi
 
-.PHONY: help run dev seeds audit load chaos bench test test-docker lint format lock audit-deps clean install install-dev
+.PHONY: help run dev seeds audit load chaos bench test test-scale test-docker lint format lock audit-deps clean install install-dev
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,11 +36,14 @@ bench: install-dev ## measure every target of speed beside its peers, half an ho
 test: lint ## lint, types, import contracts, and every test
 	@$(PY) -m pytest -n 2 --dist loadfile
 
+test-scale: install-dev ## fail the primary while two hosts sell, and all that needs several servers; ROUNDS=3
+	@SCALE_ROUNDS=$(or $(ROUNDS),3) $(PY) -m pytest -m scale
+
 test-docker: install-dev ## build the containers, and run the stack on the Docker engine that answers
 	@$(PY) -m pytest -v tests/docker
 
-chaos: install-dev ## fail everything while two hosts sell; make chaos MINUTES=5 SEED=7
-	@$(PY) -m tests.chaos --minutes $(or $(MINUTES),5) --seed $(or $(SEED),7)
+chaos: install-dev ## fail everything while two hosts sell; make chaos MINUTES=5 SEED=7 SCALE=1
+	@$(PY) -m tests.chaos --minutes $(or $(MINUTES),5) --seed $(or $(SEED),7) $(if $(filter-out 0,$(SCALE)),--scale)
 
 lint: install-dev ## lint, types and import contracts alone
 	@$(PY) -m ruff check

@@ -61,6 +61,11 @@ class Buyers:
         with self._lock:
             return len(self.told.purchases)
 
+    def purchases(self) -> list[dict[str, Any]]:
+        """Every purchase that was answered, as it was told last."""
+        with self._lock:
+            return list(self.told.purchases.values())
+
     def _run(self, number: int) -> None:
         for turn in itertools.count(number):
             if self._ended.is_set():

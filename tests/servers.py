@@ -3,7 +3,9 @@
 What must stay true: every process that is started here is ended here, by its own pid; no two tests share a folder.
 """
 
+import contextlib
 import os
+import random
 import shutil
 import signal
 import socket
@@ -22,6 +24,7 @@ ROOT = Path(__file__).parent.parent
 HOST = "127.0.0.1"
 START_DEADLINE_S = 15.0
 POLL_S = 0.01
+STEADY_PORTS = range(11_000, 31_000)  # below those that the system gives to outgoing connections
 ID_SECRET = "an id secret that only tests use, 0123456789"
 
 
@@ -30,6 +33,15 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         return int(probe.getsockname()[1])
+
+
+def steady_port() -> int:
+    """A port that is free, and that no outgoing connection takes while its owner is down."""
+    for port in random.SystemRandom().sample(STEADY_PORTS, 100):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind((HOST, port))
+            return port
+    raise AssertionError("no port is free")
 
 
 def wait_until(condition: Callable[[], object], deadline_s: float, what: str = "") -> None:

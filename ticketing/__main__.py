@@ -111,14 +111,14 @@ def _sweep(_: argparse.Namespace) -> int:
 
 
 def _audit(options: argparse.Namespace) -> int:
-    from ticketing.receipts.files import ReceiptFiles
+    from ticketing.receipts.opening import storage_of
     from ticketing.sale.audit import audit, render
     from ticketing.store.opening import store_of
 
     settings = config.load()
     store_of(settings, connections=1).ping()  # says soon if nobody answers
     store = store_of(settings, connections=2, timeout_s=AUDIT_TIMEOUT_S)
-    report = audit(store, stored=ReceiptFiles(settings.receipts_dir).has if options.receipts else None)
+    report = audit(store, stored=storage_of(settings).has if options.receipts else None)
     Console().print(render(report))
     for sentence in report.sentences():
         print(sentence)
@@ -139,14 +139,13 @@ def _show(_: argparse.Namespace) -> int:
 
 def _settle(_: argparse.Namespace) -> int:
     from ticketing.outage import commands
-    from ticketing.receipts.files import ReceiptFiles
+    from ticketing.receipts.opening import storage_of
     from ticketing.sale.identity import Identity
     from ticketing.telemetry import logs
 
     settings = config.load()
     logs.set_up("operator", settings.log_level, settings.log_format)
-    files = ReceiptFiles(settings.receipts_dir)
-    return commands.settle(settings, Identity(settings.id_secret).secret_fingerprint, files.delete_all)
+    return commands.settle(settings, Identity(settings.id_secret).secret_fingerprint, storage_of(settings).delete_all)
 
 
 def _pause(options: argparse.Namespace) -> int:

@@ -32,7 +32,7 @@ from ticketing.api.sessions import Sessions
 from ticketing.config import Settings
 from ticketing.errors import TicketingError
 from ticketing.model import Outcome
-from ticketing.operations import Offload, Operations, directly
+from ticketing.operations import Operations
 from ticketing.outage.breaker import Breaker
 from ticketing.outage.heirs import HeirParts
 from ticketing.outage.holder import Tally
@@ -41,9 +41,10 @@ from ticketing.outage.keeper import Keeper, KeeperParts
 from ticketing.outage.lookback import Answered
 from ticketing.outage.reserve import ReserveSize
 from ticketing.outage.ring import REMEMBERED_MOST, Ring
-from ticketing.receipts.files import ReceiptFiles
+from ticketing.receipts.opening import storage_of
 from ticketing.receipts.outbox import Dispatcher
 from ticketing.receipts.status import ReceiptDesk
+from ticketing.receipts.storage import Offload, directly
 from ticketing.sale.batch import BatchReport, SaleDesk
 from ticketing.sale.catalogue import Catalogue
 from ticketing.sale.counter import Counter
@@ -82,10 +83,12 @@ class Service:
         offload: Offload,
         selling: Store | None = None,
         journal_offload: Offload | None = None,
+        receipts_offload: Offload | None = None,
     ) -> None:
         """`selling` are connections for the sale alone, so that readers of a slow store keep no buyer waiting.
 
-        `journal_offload` runs what waits for the journal's disk, `offload` what else would keep a hub waiting.
+        `journal_offload` runs what waits for the journal's disk, `receipts_offload` what waits for a bucket, `offload`
+        what else would keep a hub waiting.
         """
         selling = selling or store
         registry = CollectorRegistry()
@@ -109,7 +112,7 @@ class Service:
         self.events = EventStore(store, versions)
         self.outbox = OutboxStore(store, tries=settings.receipt_tries, retry_base_ms=settings.receipt_retry_base_ms)
         self.catalogue = Catalogue(self.events)
-        self.files = ReceiptFiles(settings.receipts_dir)
+        self.files = storage_of(settings, receipts_offload or offload)
         self.exposition = Exposition(registry, settings.metrics_dirs, self.counts.hand_over)
         self.dispatcher = Dispatcher(
             self.queue, collect_ms=settings.receipt_collect_ms, job_size=settings.receipt_job_size
@@ -135,11 +138,12 @@ class Service:
             settings.receipt_due_ms,
         )
         self.operations = Operations(store, self.events, self.outbox, self.queue, self.files, self.exposition, offload)
-        self.rate_limit = _rate_limit(settings)
+        self.proxies = TrustedProxies(settings.forwarded_allow_ips)
+        self.rate_limit = _rate_limit(settings, self.proxies)
         self.purchases = purchases.Purchases(
             self.counter, self.receipts, self.counts, self.rate_limit, says_all=settings.log_level == "DEBUG"
         )
-        self.health = health.Health(self.catalogue, self.queue, lambda: durability.fsync_policy(store), self.keeper)
+        self.health = health.Health(self.catalogue, self.queue, lambda: durability.promises(store), self.keeper)
         self.summary = Summary(self.exposition, self.catalogue.states, settings.run_dir / "summary.lock")
         self.pulse = Pulse(self.exposition, self.catalogue.states, lambda: self.catalogue.store_up)
         self.live = live.Live(
@@ -208,6 +212,8 @@ class Service:
         policy = durability.fsync_policy(self.store)
         if policy != durability.SAFE:
             logger.warning("the store's fsync policy is {}: acknowledged purchases can be lost with it", policy)
+        if durability.failover(self.store) is durability.Failover.UNSAFE:
+            logger.warning("a failover of the store can lose acknowledged purchases: see REPLICAS_TO_CONFIRM")
 
     def _on_outage(self) -> None:
         self.probe.forget_idle()
@@ -253,10 +259,9 @@ GIVE_BACK_S = 2.0  # of what the master waits for a worker that stops
 TROUBLES = (Outcome.SCRIPT_FAILED, Outcome.WENT_BACK, Outcome.HALTED)  # of the others the breaker tells
 
 
-def _rate_limit(settings: Settings) -> RateLimit | None:
+def _rate_limit(settings: Settings, proxies: TrustedProxies) -> RateLimit | None:
     if not settings.rate_limit_per_s:
         return None
-    proxies = TrustedProxies(settings.forwarded_allow_ips)
     return RateLimit(settings.rate_limit_per_s, settings.rate_limit_burst, proxies, settings.id_secret.encode())
 
 
@@ -267,6 +272,7 @@ def create_app(
     queue_client: QueueClient | None = None,
     offload: Offload = directly,
     journal_offload: Offload | None = None,
+    receipts_offload: Offload | None = None,
 ) -> Flask:
     """The Flask application; its parts are in `app.extensions["ticketing"]`, to be started after the fork.
 
@@ -275,7 +281,7 @@ def create_app(
     selling = store or store_of(settings, connections=SELLING_CONNECTIONS)
     store = store or store_of(settings, connections=settings.store_connections)
     queue_client = queue_client or queue_client_of(settings)
-    service = Service(settings, store, queue_client, offload, selling, journal_offload)
+    service = Service(settings, store, queue_client, offload, selling, journal_offload, receipts_offload)
     app = Flask("ticketing", static_folder="api/static", root_path=str(Path(__file__).parent))
     app.config.update(MAX_CONTENT_LENGTH=bodies.BODY_MAX_BYTES + 1, PROVIDE_AUTOMATIC_OPTIONS=False)
     app.url_map.merge_slashes = False
@@ -291,7 +297,7 @@ def create_app(
 def _add_routes(app: Flask, service: Service) -> None:
     files = pages.Pages()
     app.register_blueprint(purchases.blueprint(service.purchases))
-    app.register_blueprint(receipts.blueprint(service.receipts))
+    app.register_blueprint(receipts.blueprint(service.receipts, service.settings.receipts_redirect_s))
     app.register_blueprint(events.blueprint(service.catalogue))
     app.register_blueprint(health.blueprint(service.health))
     app.register_blueprint(
@@ -301,9 +307,7 @@ def _add_routes(app: Flask, service: Service) -> None:
     sessions = Sessions(service.settings.id_secret, token)
     app.register_blueprint(admin.blueprint(service.operations, token, sessions))
     admin.add_dashboard(app, service.queue.client, token, sessions)
-    app.register_blueprint(
-        live.blueprint(service.live, files, token, sessions, TrustedProxies(service.settings.forwarded_allow_ips))
-    )
+    app.register_blueprint(live.blueprint(service.live, files, token, sessions, service.proxies))
     app.register_blueprint(contract.blueprint())
     app.register_blueprint(pages.blueprint(files, contract.index()))
     # /buy is left out: our own counters serve both of its routes. By rule, since a raw path would be a label's value.

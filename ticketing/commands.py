@@ -15,7 +15,7 @@ from ticketing.config import Settings
 from ticketing.errors import UnknownEvent
 from ticketing.model import EVENT_ID
 from ticketing.operations import Operations
-from ticketing.receipts.files import ReceiptFiles
+from ticketing.receipts.opening import storage_of
 from ticketing.store.events import EventStore
 from ticketing.store.opening import queue_client_of, store_of
 from ticketing.store.outbox import OutboxStore
@@ -72,9 +72,7 @@ def _operations(settings: Settings) -> Operations:
     outbox = OutboxStore(store, tries=settings.receipt_tries, retry_base_ms=settings.receipt_retry_base_ms)
     queue = ReceiptQueue(queue_client_of(settings), job_timeout_s=settings.receipt_job_timeout_s)
     exposition = Exposition(CollectorRegistry())
-    return Operations(
-        store, EventStore(store, Versions()), outbox, queue, ReceiptFiles(settings.receipts_dir), exposition
-    )
+    return Operations(store, EventStore(store, Versions()), outbox, queue, storage_of(settings), exposition)
 
 
 def _who() -> str:

@@ -5,7 +5,9 @@ What must stay true: a `Settings` is complete and frozen; bad settings stop a st
 
 import base64
 import contextlib
+import math
 import os
+import re
 import secrets
 from ipaddress import ip_network
 from pathlib import Path
@@ -14,12 +16,15 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from ticketing import addresses
 from ticketing.errors import SettingsError
 
 FILES_BESIDE_CONNECTIONS = 256  # that a web process has open besides
 SECRET_BYTES = 32
 SECRETS = ("id_secret", "admin_token", "signing_key")
 SECRET_CHARACTERS = {"id_secret": 32, "admin_token": 16}  # at least
+
+BUCKET_ADDRESS = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(\w[\w.-]*(?:/\w[\w.-]*)*))?/?", re.ASCII)
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 Count = Annotated[int, Field(ge=1)]
@@ -53,6 +58,8 @@ class Settings(BaseSettings):
     store_timeout_s: Seconds = 2.0
     store_connect_timeout_s: Seconds = 1.0
     store_connections: Count = 32
+    replicas_to_confirm: NonNegative = 0
+    confirm_timeout_ms: Count = 500
 
     secrets_folder: Path | None = None  # before id_secret, whose rule asks for it
     admin_token: Secret = ""
@@ -88,6 +95,15 @@ class Settings(BaseSettings):
     receipt_job_timeout_s: Count = 60
     sweep_interval_s: Seconds = 1.0
 
+    receipts_url: str = ""
+    receipts_redirect_s: Annotated[int, Field(ge=0, le=3600)] = 0
+    receipts_s3_endpoint: str = ""
+    receipts_s3_public_endpoint: str = ""
+    receipts_s3_region: str = "us-east-1"
+    receipts_s3_access_key: Secret = ""
+    receipts_s3_secret_key: Secret = ""
+    receipts_s3_timeout_s: Seconds = 5.0
+
     seed_events: NonNegative = 5
     seed_tickets: Count = 10_000
 
@@ -112,8 +128,23 @@ class Settings(BaseSettings):
     @field_validator("redis_url", "queue_url")
     @classmethod
     def _redis_address(cls, value: str) -> str:
-        if value and not value.startswith(("redis://", "rediss://", "unix://")):
-            raise ValueError("must start with redis://, rediss:// or unix://")
+        if value:
+            addresses.parse(value)
+        return value
+
+    @field_validator("queue_url")
+    @classmethod
+    def _not_on_a_cluster(cls, value: str, info: ValidationInfo) -> str:
+        queue = value or info.data.get("redis_url", "")
+        if queue and addresses.parse(queue).is_cluster:
+            raise ValueError("must be a Redis of its own where REDIS_URL is a cluster: jobs can't be on one")
+        return value
+
+    @field_validator("confirm_timeout_ms")
+    @classmethod
+    def _before_the_answer_is_given_up(cls, value: int, info: ValidationInfo) -> int:
+        if info.data.get("replicas_to_confirm") and 2 * value > 1000 * info.data.get("store_timeout_s", math.inf):
+            raise ValueError("must be half of STORE_TIMEOUT_S at most")
         return value
 
     @field_validator("forwarded_allow_ips")
@@ -124,11 +155,39 @@ class Settings(BaseSettings):
                 ip_network(word.strip())
         return value
 
-    @field_validator("otel_exporter_otlp_endpoint", "prometheus_url", "grafana_url", "jaeger_url")
+    @field_validator(
+        "otel_exporter_otlp_endpoint",
+        "prometheus_url",
+        "grafana_url",
+        "jaeger_url",
+        "receipts_s3_endpoint",
+        "receipts_s3_public_endpoint",
+    )
     @classmethod
     def _web_address(cls, value: str) -> str:
         if value and not value.startswith(("http://", "https://")):
             raise ValueError("must start with http:// or https://")
+        return value
+
+    @field_validator("receipts_url")
+    @classmethod
+    def _bucket_address(cls, value: str) -> str:
+        if value and BUCKET_ADDRESS.fullmatch(value) is None:
+            raise ValueError("must be s3://bucket or s3://bucket/prefix; without it receipts are in DATA_DIR")
+        return value
+
+    @field_validator("receipts_redirect_s")
+    @classmethod
+    def _redirects_to_a_bucket(cls, value: int, info: ValidationInfo) -> int:
+        if value and info.data.get("receipts_url") == "":
+            raise ValueError("needs RECEIPTS_URL: a folder has no addresses to send buyers to")
+        return value
+
+    @field_validator("receipts_s3_secret_key")
+    @classmethod
+    def _with_its_other_half(cls, value: str, info: ValidationInfo) -> str:
+        if bool(value) != bool(info.data.get("receipts_s3_access_key")):
+            raise ValueError("goes with RECEIPTS_S3_ACCESS_KEY: set both, or neither where the machine has a role")
         return value
 
     @field_validator("id_secret", "admin_token", "signing_key")
@@ -153,13 +212,19 @@ class Settings(BaseSettings):
         return not self.redis_url
 
     @property
+    def local_url(self) -> str:
+        """Where a browser on this machine finds the service."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(self.host, self.host)  # noqa: S104
+        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
+
+    @property
     def run_dir(self) -> Path:
         """Where the parts of one running service find one another."""
         return self.data_dir / "run"
 
     @property
     def receipts_dir(self) -> Path:
-        """The folder of the stored receipts."""
+        """The folder of the stored receipts, where RECEIPTS_URL names no bucket."""
         return self.data_dir / "receipts"
 
     @property

@@ -16,6 +16,7 @@
     ├── IssuedMismatch              an operator adds tickets to a number that the event never had
     ├── Unavailable                 no answer can be given now; ask again after retry_after_s
     │   └── PurchaseUnavailable         of a purchase: its key tells later what became of it
+    ├── ReceiptsAway                the storage of receipts can't be asked now; what it holds is not lost
     └── StoreError                  Redis did not answer as it should
         ├── StoreRefused                it certainly did nothing of what was asked
         │   ├── WrongIdSecret               it is sold from with another id secret
@@ -140,6 +141,13 @@ class PurchaseUnavailable(Unavailable):
     def __init__(self, reason: str, *, keyed: bool) -> None:
         super().__init__(reason)
         self.keyed = keyed
+
+
+class ReceiptsAway(TicketingError, OSError):
+    """The storage of receipts can't be asked now: nobody knows whether a receipt is stored. An OSError as a disk's are.
+
+    The text names no purchase.
+    """
 
 
 class StoreError(TicketingError):

@@ -4,15 +4,14 @@ What must stay true: each deed leaves one line in the log that says who did what
 it; each is safe to repeat, adding tickets with the number that was issued before.
 """
 
-from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
 from loguru import logger
 
-from ticketing.errors import IssuedMismatch, StoreError, UnknownEvent
+from ticketing.errors import IssuedMismatch, ReceiptsAway, StoreError, UnknownEvent
 from ticketing.model import EventState
-from ticketing.receipts.files import ReceiptFiles
+from ticketing.receipts.storage import Offload, ReceiptStorage, directly, offloaded
 from ticketing.sale import audit
 from ticketing.store.connection import Store
 from ticketing.store.events import EventStore
@@ -21,13 +20,6 @@ from ticketing.store.queue import ReceiptQueue
 from ticketing.telemetry.metrics import Exposition, oldest_pending_s, quantile, receipt_counts
 
 RETRY_AT_ONCE = 1_000
-
-Offload = Callable[[Callable[[], Any]], Any]
-
-
-def directly(work: Callable[[], Any]) -> Any:
-    """Do it here and now: for processes without a gevent hub that must not be kept waiting."""
-    return work()
 
 
 def _record(by: str, verb: str, done: str, event_id: str | None = None) -> None:
@@ -49,7 +41,7 @@ class Operations:
         events: EventStore,
         outbox: OutboxStore,
         queue: ReceiptQueue,
-        files: ReceiptFiles,
+        files: ReceiptStorage,
         exposition: Exposition,
         offload: Offload = directly,
     ) -> None:
@@ -62,21 +54,20 @@ class Operations:
         self._offload = offload
 
     def receipt_stats(self) -> dict[str, Any]:
-        """Receipts, their storage, how long drawing one takes, and the queue; null where the store can't be asked."""
+        """Receipts, their storage, how long drawing one takes, and the queue; null what can't be asked."""
         states = self._states_or_none()
-        usage = self._offload(self._files.usage)
         buckets = self._exposition.values("ticketing_receipt_render_seconds_bucket", "le")
         counted = receipt_counts(states or [])
         return {
             "receipts": {**counted, "oldest_pending_s": oldest_pending_s(states or [])} if states is not None else None,
-            "storage": asdict(usage),
+            "storage": self._usage_or_none(),
             "render_s": {"p50": quantile(buckets, 0.5), "p99": quantile(buckets, 0.99)},
             "queue": self._queue_or_none(),
         }
 
     def cleanup(self, older_than_s: int, *, by: str) -> dict[str, Any]:
-        """Delete stored receipts that are older, some thousands at most; their purchases stay."""
-        cleanup = self._offload(lambda: self._files.cleanup(older_than_s))
+        """Delete stored receipts that are older, some thousands at most; their purchases stay. Raises ReceiptsAway."""
+        cleanup = offloaded(self._offload, lambda: self._files.cleanup(older_than_s))
         _record(by, "cleanup", f"{cleanup.deleted} receipts older than {older_than_s} s deleted")
         return asdict(cleanup)
 
@@ -131,6 +122,12 @@ class Operations:
         try:
             return self._events.read(self._events.ids())
         except StoreError:
+            return None
+
+    def _usage_or_none(self) -> dict[str, Any] | None:
+        try:
+            return asdict(offloaded(self._offload, self._files.usage))
+        except ReceiptsAway:
             return None
 
     def _queue_or_none(self) -> dict[str, Any] | None:

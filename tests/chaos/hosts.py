@@ -1,30 +1,33 @@
 """What a run is made of: one server, and two hosts, each a whole service that reaches it through a proxy of its own.
 
+Or a primary with its replica and sentinels in the server's place, where each host goes by a user of its own.
+
 What must stay true: nothing that is started here outlives `World.stop`; ports lie below those that the system gives to
 outgoing connections, so that what is killed gets its own port again; receipts lie in one folder, as on a shared disk.
 """
 
 import contextlib
-import random
 import re
-import socket
 import threading
-from collections.abc import Callable, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import psutil
 
+from tests.chaos.schedule import HOSTS, ONE_GROUP, ONE_SERVER, Catalogue
+from tests.groups import SentinelGroup, UserWay
 from tests.proxy import Proxy
 from tests.receipts import SIGNING_KEY
-from tests.servers import HOST, ValkeyServer, wait_until
+from tests.servers import ValkeyServer, steady_port, wait_until
 from tests.service import Service
 from ticketing.outage.journal import Content, JournalDamaged, parse
+from ticketing.store.connection import Store
 
-HOSTS = 2
 WEB_WORKERS = 2
-STEADY_PORTS = range(11_000, 31_000)
 BACK_S = 20.0
 BACK_AGAIN_S = 60.0
+GROUP_BACK_S = 60.0
 METRIC = re.compile(r"^(?P<name>[a-z_]+)(?:\{[^}]*\})? (?P<value>[0-9.e+-]+)$", re.MULTILINE)
 OUTAGE, UNSETTLED = "ticketing_outage", "ticketing_journal_unsettled"
 ALARM = re.compile(
@@ -44,22 +47,15 @@ SETTINGS = {
 }
 
 
-def steady_port() -> int:
-    """A port that is free, and that no outgoing connection takes while its owner is down."""
-    for port in random.SystemRandom().sample(STEADY_PORTS, 100):
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind((HOST, port))
-            return port
-    raise AssertionError("no port is free")
-
-
 class ChaosHost:
     """One host: its service, and its way to the server."""
 
-    def __init__(self, number: int, folder: Path, receipts: Path, server: ValkeyServer) -> None:
+    def __init__(
+        self, number: int, folder: Path, receipts: Path, proxy: Proxy | UserWay, settings: Mapping[str, object]
+    ) -> None:
         self.number = number
-        self.proxy = Proxy(server.port)
-        self.service = Service(folder, PORT=steady_port(), REDIS_URL=self.proxy.url, **SETTINGS)
+        self.proxy = proxy
+        self.service = Service(folder, PORT=steady_port(), REDIS_URL=proxy.url, **SETTINGS | settings)
         self.service.port = int(str(self.service.settings["PORT"]))
         self.service.data_dir.mkdir(parents=True)
         (self.service.data_dir / "receipts").symlink_to(receipts)
@@ -129,20 +125,33 @@ class ChaosHost:
 class World:
     """Everything that runs."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, catalogue: Catalogue, **settings: object) -> None:
         self.folder = folder
-        self.server = ValkeyServer(folder / "valkey")
+        self.catalogue = catalogue
         self.hosts: list[ChaosHost] = []
+        self._settings = settings
 
     def start(self) -> None:
         """Two hosts sell from one server."""
-        self.server.port = steady_port()
-        self.server.start()
+        self._start_servers()
         receipts = self.folder / "receipts"
         receipts.mkdir(mode=0o700)
         for number in range(HOSTS):
-            self.hosts.append(ChaosHost(number, self.folder / f"host-{number}", receipts, self.server))
+            folder, way = self.folder / f"host-{number}", self._way_of(number)
+            self.hosts.append(ChaosHost(number, folder, receipts, way, self._settings))
         in_parallel(*(host.service.start for host in self.hosts))
+
+    def open_store(self, timeout_s: float = 5.0) -> Store:
+        """The store as it is now, past every proxy; the caller closes it."""
+        raise NotImplementedError
+
+    def primary_is_killed(self) -> AbstractContextManager[None]:
+        """While this is entered nobody holds the sale; what comes back has all that its disk holds."""
+        raise NotImplementedError
+
+    def primary_is_stopped(self) -> AbstractContextManager[None]:
+        """While this is entered who holds the sale keeps its connections and answers nobody."""
+        raise NotImplementedError
 
     def heal(self) -> None:
         """Every connection works again, and what was kept on the way has been delivered."""
@@ -181,9 +190,119 @@ class World:
         try:
             self.stop_hosts()
         finally:
-            for host in self.hosts:
-                host.proxy.stop()
-            self.server.stop()
+            self._stop_servers()
+
+    def _start_servers(self) -> None:
+        raise NotImplementedError
+
+    def _way_of(self, number: int) -> Proxy | UserWay:
+        raise NotImplementedError
+
+    def _stop_servers(self) -> None:
+        raise NotImplementedError
+
+
+class OneServer(World):
+    """A world with one server, and a proxy for each host."""
+
+    def __init__(self, folder: Path, **settings: object) -> None:
+        super().__init__(folder, ONE_SERVER, **settings)
+        self._server = ValkeyServer(folder / "valkey")
+        self._proxies: list[Proxy] = []
+
+    def open_store(self, timeout_s: float = 5.0) -> Store:
+        return self._server.store(timeout_s)
+
+    @contextmanager
+    def primary_is_killed(self) -> Iterator[None]:
+        port = self._server.port
+        self._server.kill()
+        try:
+            yield
+        finally:
+            self._server.start()
+            assert self._server.port == port, "somebody took the server's port"
+
+    @contextmanager
+    def primary_is_stopped(self) -> Iterator[None]:
+        self._server.suspend()
+        try:
+            yield
+        finally:
+            self._server.resume()
+
+    def _start_servers(self) -> None:
+        self._server.port = steady_port()
+        self._server.start()
+
+    def _way_of(self, number: int) -> Proxy | UserWay:
+        self._proxies.append(Proxy(self._server.port))
+        return self._proxies[-1]
+
+    def _stop_servers(self) -> None:
+        for proxy in self._proxies:
+            proxy.stop()
+        self._server.stop()
+
+
+class OneGroup(World):
+    """A world with a primary, a replica and three sentinels."""
+
+    def __init__(self, folder: Path, *, confirm: int = 1, options: Sequence[str] = (), hasty: bool = True) -> None:
+        super().__init__(folder, ONE_GROUP, REPLICAS_TO_CONFIRM=confirm)
+        users = [_user(number) for number in range(HOSTS)]
+        self.group = SentinelGroup(folder / "group", users=users, options=options, hasty=hasty)
+
+    def open_store(self, timeout_s: float = 5.0) -> Store:
+        return self.group.primary().server.store(timeout_s)
+
+    def heal(self) -> None:
+        """The same, and the group is complete."""
+        self.group.mend()
+        super().heal()
+        self.group.wait_until_complete(GROUP_BACK_S)
+
+    @contextmanager
+    def primary_is_killed(self) -> Iterator[None]:
+        node = self.group.kill_primary()
+        try:
+            yield
+        finally:
+            self.group.restart(node)
+            self.group.wait_until_complete(GROUP_BACK_S)
+
+    @contextmanager
+    def primary_is_stopped(self) -> Iterator[None]:
+        node = self.group.primary()
+        node.suspend()
+        try:
+            yield
+        finally:
+            node.resume()
+            self.group.wait_until_complete(GROUP_BACK_S)
+
+    @contextmanager
+    def primary_is_parted(self, *numbers: int) -> Iterator[None]:
+        """The primary and these hosts (all, where none is named) are on one side of a cut network."""
+        self.group.part(self.group.primary(), *map(_user, numbers))
+        try:
+            yield
+        finally:
+            self.group.mend()
+            self.group.wait_until_complete(GROUP_BACK_S)
+
+    def _start_servers(self) -> None:
+        self.group.start()
+
+    def _way_of(self, number: int) -> Proxy | UserWay:
+        return self.group.way_of(_user(number))
+
+    def _stop_servers(self) -> None:
+        self.group.stop()
+
+
+def _user(number: int) -> str:
+    return f"host-{number}"
 
 
 def in_parallel(*works: Callable[[], None]) -> None:

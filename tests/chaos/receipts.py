@@ -10,7 +10,7 @@ from ticketing.store import keys
 
 def wait_for_receipts(world: World, event_ids: Sequence[str], deadline_s: float) -> None:
     """No receipt is due any more. What was given up while everything failed is tried again, as an operator would."""
-    store = world.server.store()
+    store = world.open_store()
 
     def none_is_due() -> bool:
         counts = store.read(

@@ -8,15 +8,14 @@ import threading
 import time
 from collections.abc import Callable, Set
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from tests.chaos.account import Books, Problem, judge, provisional_then_sold, read_books
 from tests.chaos.clients import Clients, Shop
-from tests.chaos.faults import Faults
+from tests.chaos.faults import Failing, Faults
 from tests.chaos.history import BOUGHT, History, Told, Try, Wish
 from tests.chaos.hosts import HOSTS, WEB_WORKERS, World
 from tests.chaos.receipts import check_receipts, wait_for_receipts
-from tests.chaos.schedule import least_times, plan
+from tests.chaos.schedule import plan
 from tests.chaos.table import Row, explain, rows, table
 from tests.servers import wait_until
 
@@ -55,12 +54,13 @@ class Verdict:
 class Run:
     """One run in a folder of its own."""
 
-    def __init__(self, seed: int, seconds: float, folder: Path, *, misuse: bool = False) -> None:
+    def __init__(self, seed: int, seconds: float, world: World, *, misuse: bool = False) -> None:
         self._seed = seed
         self._seconds = seconds
         self._misuse = misuse
-        self._world = World(folder)
+        self._world = world
         self._problems: list[Problem] = []
+        self.receipts_ready = 0  # purchases whose receipt was fetched at the end
 
     def carry_out(self) -> Verdict:
         """The verdict; nothing runs any more."""
@@ -80,13 +80,13 @@ class Run:
         history = History(HOSTS)
         ports = [host.service.port for host in self._world.hosts]
         clients = Clients(ports, SHOPS, history, seed=self._seed, threads=THREADS, misuse=self._misuse)
-        faults = Faults(self._world, clients, history)
+        faults = self._failing(clients, history)
         meter = Meter(self._world)
         say(f"seed {self._seed}: {self._seconds:.0f} s of faults begin")
         clients.start()
         meter.start()
         try:
-            faults.carry_out(plan(self._seed, self._seconds))
+            faults.carry_out()
         finally:
             faults.give_up()
             self._world.heal()
@@ -96,7 +96,11 @@ class Run:
         clients.stop()
         return self._judge(history, clients, faults, meter)
 
-    def _judge(self, history: History, clients: Clients, faults: Faults, meter: "Meter") -> Verdict:
+    def _failing(self, clients: Clients, history: History) -> Failing:
+        """What fails, and when."""
+        return Faults(self._world, clients, history, plan(self._seed, self._seconds, self._world.catalogue))
+
+    def _judge(self, history: History, clients: Clients, faults: Failing, meter: "Meter") -> Verdict:
         self._note(*faults.failed, *clients.lost_sight)
         self._problems += [Problem("never got an answer that counts", wish) for wish in clients.unanswered]
         self._attempt(lambda: self._world.wait_until_calm(history.misled(), CALM_S))
@@ -117,7 +121,9 @@ class Run:
         self._problems += judge(history.by_wish(), books)
         if books.outbox or books.failed:
             self._note(f"{books.outbox} receipts are still due, {books.failed} failed")
-        self._note(*check_receipts(self._world, books.purchases))
+        wrong = check_receipts(self._world, books.purchases)
+        self.receipts_ready = len(books.purchases) - len(wrong)
+        self._note(*wrong)
         self._attempt(self._world.hosts[0].service.audit)
         return books
 
@@ -144,9 +150,9 @@ class Run:
             if (alarms := host.alarms()) and not parked:
                 self._note(f"host {host.number} raised {len(alarms)} alarms:\n" + "\n".join(alarms[:ALARMS_SHOWN]))
 
-    def _verdict(self, history: History, faults: Faults, books: Books, meter: "Meter") -> Verdict:
+    def _verdict(self, history: History, faults: Failing, books: Books, meter: "Meter") -> Verdict:
         tries = history.by_wish()
-        found = rows(faults.struck, history)
+        found = rows(faults.struck, history, self._world.catalogue.kinds)
         settled = provisional_then_sold(tries, books)
         late = sum(host.proxy.delivered_late for host in self._world.hosts)
         adopted = sum(host.logged(ADOPTED) for host in self._world.hosts)
@@ -155,23 +161,23 @@ class Run:
             "",
             f"answers: {dict(history.counts())}",
             f"wishes: {len(tries):,}, purchases: {len(books.purchases):,}, settled: {settled:,}",
-            f"late scripts: {late}, tombstones: {books.tombstones}, adoptions: {adopted}",
+            f"late scripts: {late}, tombstones: {len(books.tombstones)}, adoptions: {adopted}",
             f"events (issued, sold, pool, leased): {books.standing}",
             f"metrics, as far as seen: {meter.shown()}",
         ]
         if self._problems:
             lines += ["", explain(self._problems, tries, faults.struck)]
-        too_little = self._too_little(found, tries, settled, late + books.tombstones + adopted)
+        too_little = self._too_little(found, tries, settled, late + len(books.tombstones) + adopted)
         return Verdict(self._problems, too_little, "\n".join([*lines, *too_little]))
 
     def _too_little(self, found: list[Row], tries: dict[Wish, list[Try]], settled: int, unclear: int) -> list[str]:
-        least = least_times(self._seconds)
+        least = {row.kind: self._world.catalogue.least_times(row.kind, self._seconds) for row in found}
         settled_least = int(self._seconds * SETTLED_A_SECOND)
         unclear_least = int(self._seconds * UNCLEAR_A_SECOND)
         said = [
-            f"too little: `{row.kind}` met purchases {row.met} times, {least} are needed"
+            f"too little: `{row.kind}` met purchases {row.met} times, {least[row.kind]} are needed"
             for row in found
-            if row.met < least
+            if row.met < least[row.kind]
         ]
         if settled < settled_least:
             said.append(f"too little: {settled} provisional purchases were settled, {settled_least} are needed")
@@ -201,7 +207,7 @@ class Run:
                     self._problems.append(Problem(f"in calm its key was told {same.told}, {other.told}", wish))
 
     def _books(self) -> Books:
-        store = self._world.server.store(timeout_s=30)
+        store = self._world.open_store(timeout_s=30)
         try:
             return read_books(store, EVENT_IDS)
         finally:

@@ -112,7 +112,7 @@ def test_pdf_stats_tell_of_receipts_storage_and_the_queue(api: Api) -> None:
     assert 0 <= waits_s < 60
     assert told == {
         "receipts": {"pending": 1, "ready": 2, "failed": 1},
-        "storage": {"files": 2, "bytes": 2 * len(PDF)},
+        "storage": {"files": 2, "bytes": 2 * len(PDF), "more": False},
         "render_s": {"p50": None, "p99": None},
         "queue": {"depth": told["queue"]["depth"], "workers": 0},
     }
@@ -137,7 +137,7 @@ def test_pdf_stats_leave_out_what_a_store_in_an_outage_knows(api: Api, monkeypat
     away(api.store, monkeypatch)
     told = api.admin("GET", "/admin/pdf-stats").get_json()
     assert told["receipts"] is None
-    assert told["storage"] == {"files": 0, "bytes": 0}
+    assert told["storage"] == {"files": 0, "bytes": 0, "more": False}
 
 
 def test_cleanup_deletes_what_is_older_and_nothing_else(api: Api) -> None:

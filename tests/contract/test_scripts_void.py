@@ -9,6 +9,8 @@ from ticketing.store import keys
 from ticketing.store.connection import Store
 from ticketing.store.sale import standing
 
+pytestmark = pytest.mark.on_cluster
+
 K = keys.of_event("1")
 
 

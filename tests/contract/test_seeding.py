@@ -41,8 +41,8 @@ class LossyStore(Store):
     """A store whose every n-th answer is lost on its way: it was done, and nobody is told."""
 
     def __init__(self, store: Store, every: int) -> None:
+        super().__init__(store._pool, shebang=store.shebang)
         self._store = store
-        self.shebang = store.shebang
         self._every = every
         self._count = 0
 

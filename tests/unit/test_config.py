@@ -13,7 +13,7 @@ from ticketing.config import Settings
 from ticketing.errors import SettingsError
 
 SECRET = "0123456789 0123456789 0123456789"
-LINE = re.compile(r"#([A-Z_]+)=(.*)")
+LINE = re.compile(r"#([A-Z0-9_]+)=(.*)")
 CONTAINERS_ALONE = "# --- Containers alone"
 
 
@@ -45,6 +45,10 @@ def test_every_fault_is_in_one_message(monkeypatch: pytest.MonkeyPatch) -> None:
         "OTEL_EXPORTER_OTLP_ENDPOINT": "jaeger:4318",
         "OTEL_TRACES_SAMPLER": "sometimes",
         "OTEL_TRACES_SAMPLER_ARG": "1.1",
+        "RECEIPTS_URL": "https://example.com/receipts",
+        "RECEIPTS_S3_ENDPOINT": "s3.example.com",
+        "RECEIPTS_S3_SECRET_KEY": "without its other half",
+        "RECEIPTS_REDIRECT_S": "3601",
     }
     for name, value in wrong.items():
         monkeypatch.setenv(name, value)
@@ -54,10 +58,61 @@ def test_every_fault_is_in_one_message(monkeypatch: pytest.MonkeyPatch) -> None:
     assert {line.split(":")[0].strip() for line in said} == set(wrong)
 
 
+@pytest.mark.parametrize(
+    ("settings", "fault"),
+    [
+        ({"REDIS_URL": "redis+sentinel://one"}, "REDIS_URL: must end with /<service>"),
+        ({"REDIS_URL": "redis+cluster://one"}, "QUEUE_URL: must be a Redis of its own"),
+        ({"REDIS_URL": "redis+cluster://one", "QUEUE_URL": "redis+cluster://two"}, "QUEUE_URL: must be a Redis"),
+        ({"REPLICAS_TO_CONFIRM": "1", "STORE_TIMEOUT_S": "0.9"}, "CONFIRM_TIMEOUT_MS: must be half of STORE_TIMEOUT_S"),
+    ],
+)
+def test_stores_that_can_not_be_sold_from(
+    monkeypatch: pytest.MonkeyPatch, settings: dict[str, str], fault: str
+) -> None:
+    for name, value in {"ID_SECRET": SECRET, **settings}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError) as raised:
+        config.load()
+    [said] = str(raised.value).splitlines()[1:]
+    assert said.strip().startswith(fault)
+
+
+def test_a_short_answer_needs_no_confirmation_in_time_where_nobody_confirms(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STORE_TIMEOUT_S", "0.1")
+    assert config.load().replicas_to_confirm == 0
+
+
 def test_no_secret_stands_in_a_message_about_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ADMIN_TOKEN", "hush-hush")
     with pytest.raises(SettingsError) as raised:
         config.load()
+    assert "hush" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["s3://", "s3://B", "s3://bucket/../x", "s3://bucket/a b", "s3://bucket?x=1", "file:///x"]
+)
+def test_a_bucket_is_named_as_one(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("RECEIPTS_URL", url)
+    with pytest.raises(SettingsError, match="RECEIPTS_URL: must be s3://bucket or s3://bucket/prefix"):
+        config.load()
+
+
+def test_a_redirect_needs_a_bucket_to_lead_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RECEIPTS_REDIRECT_S", "60")
+    with pytest.raises(SettingsError, match="RECEIPTS_REDIRECT_S: needs RECEIPTS_URL"):
+        config.load()
+
+
+def test_the_keys_of_a_bucket_are_shown_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RECEIPTS_S3_ACCESS_KEY", "hush-key")
+    monkeypatch.setenv("RECEIPTS_S3_SECRET_KEY", "hush-hush")
+    assert "hush" not in repr(config.load())
+    monkeypatch.delenv("RECEIPTS_S3_ACCESS_KEY")
+    with pytest.raises(SettingsError) as raised:
+        config.load()
+    assert "RECEIPTS_S3_SECRET_KEY: goes with" in str(raised.value)
     assert "hush" not in str(raised.value)
 
 

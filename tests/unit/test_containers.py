@@ -39,7 +39,7 @@ COMPOSE: dict[str, Any] = load(COMPOSE_TEXT)
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 PARTS = ("app", "worker", "scheduler", "seeds")
 MONITORING = ("prometheus", "grafana", "jaeger")
-VARIABLE = re.compile(r"\$\{([A-Z_]+)(?::-([^}]*))?\}")
+VARIABLE = re.compile(r"\$\{([A-Z0-9_]+)(?::-([^}]*))?\}")
 # The host's are not the containers', and prometheus.yml names their ports.
 IN_THE_IMAGE = {"HOST", "PORT", "DATA_DIR", "METRICS_DIR", "METRICS_HOST", "METRICS_PORT", "JOURNAL_FOLDER"}
 NOT_IN_A_CONTAINER = {"STORE_PORT", "RECEIPT_WORKERS"}  # how many others there are, and a store that it starts itself

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from loguru import logger
 
-from ticketing.receipts.files import Cleanup, ReceiptFiles, Usage
+from ticketing.receipts.files import ReceiptFiles
+from ticketing.receipts.storage import Cleanup, Usage
 from ticketing.sale.identity import Identity
 
 IDENTITY = Identity("an id secret of tests, long enough")

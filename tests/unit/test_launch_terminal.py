@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ticketing.config import Settings, load
-from ticketing.launch.terminal import Terminal, admin_token, painted, ready_block, say, url_of
+from ticketing.launch.terminal import Terminal, admin_token, painted, ready_block, say
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def test_nobody_who_reads_a_pipe_gets_colours(capsys: pytest.CaptureFixture[str]
     ],
 )
 def test_the_url_is_one_that_a_browser_here_can_open(settings: Settings, host: str, url: str) -> None:
-    assert url_of(settings.model_copy(update={"host": host})) == url
+    assert settings.model_copy(update={"host": host}).local_url == url
 
 
 def test_the_token_is_shown_once(settings: Settings) -> None:

@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from loguru import logger
 
 from ticketing.api import rate_limit
 from ticketing.api.rate_limit import TABLE_BYTES, RateLimit, TrustedProxies, bucket_of, shared_table
@@ -128,6 +129,19 @@ def test_the_client_is_the_last_hop_that_no_trusted_proxy_stands_behind(
     peer: str, forwarded_for: str | None, client: str
 ) -> None:
     assert TrustedProxies(PROXIES).client_of(peer, forwarded_for) == client
+
+
+def test_a_proxy_that_nobody_named_is_said_once() -> None:
+    said: list[str] = []
+    sink = logger.add(said.append, level="WARNING")
+    try:
+        proxies = TrustedProxies(PROXIES)
+        assert {proxies.client_of("192.0.2.1", f"1.2.3.{number}") for number in range(9)} == {"192.0.2.1"}
+        proxies.client_of("127.0.0.1", CLIENT)
+    finally:
+        logger.remove(sink)
+    assert len(said) == 1
+    assert "192.0.2.1 sends X-Forwarded-For" in said[0]
 
 
 def test_where_everybody_is_trusted_the_last_entry_is_the_client() -> None:

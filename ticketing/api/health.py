@@ -18,16 +18,19 @@ from ticketing.sale.catalogue import Catalogue
 from ticketing.store.queue import ReceiptQueue
 from ticketing.telemetry.metrics import oldest_pending_s, receipt_counts
 
+NOTHING_PROMISED = {"fsync": "unknown", "failover": "unknown"}
+
 
 class Health:
     """What this process finds when it looks around."""
 
     def __init__(
-        self, catalogue: Catalogue, queue: ReceiptQueue, fsync_policy: Callable[[], str], keeper: Keeper
+        self, catalogue: Catalogue, queue: ReceiptQueue, promises: Callable[[], dict[str, str]], keeper: Keeper
     ) -> None:
+        """`promises`: what the store says of an answered purchase, by the names of the answer."""
         self._catalogue = catalogue
         self._queue = queue
-        self._fsync_policy = fsync_policy
+        self._promises = promises
         self._keeper = keeper
         self._shared = SharedLook(self._look)
 
@@ -50,7 +53,7 @@ class Health:
         sells, outage = reason is None, self._is_outage()
         halted = self._halted(states)
         store: dict[str, Any] = {"up": self._catalogue.store_up, "sells": sells, "events": len(states)}
-        store["fsync"] = "unknown" if outage else self._fsync_policy()
+        store |= NOTHING_PROMISED if outage else self._promises()
         store["halted"] = sorted(halted)
         if reason is not None:
             store["reason"] = reason

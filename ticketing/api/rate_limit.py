@@ -12,6 +12,8 @@ from hashlib import blake2b
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from math import ceil
 
+from loguru import logger
+
 ROWS = 2  # a client is held back only where its places in all rows are full
 PLACES = 1 << 19  # a row, 8 bytes each
 TABLE_BYTES = ROWS * PLACES * 8  # pages that nobody touches take no memory
@@ -32,6 +34,7 @@ class TrustedProxies:
         """Raises ValueError where a name is neither an address nor a network."""
         words = [word.strip() for word in named.split(",") if word.strip()]
         self._everybody = EVERYBODY in words
+        self._said_untrusted = False
         self._networks: list[Network] = [ip_network(word) for word in words if word != EVERYBODY]
 
     def client_of(self, peer: str, forwarded_for: str | None) -> str:
@@ -41,7 +44,10 @@ class TrustedProxies:
         is the last entry: the proxy is trusted, and what others told the proxy is not.
         """
         address = _address(peer)
-        if not forwarded_for or address is None or not self._trusts(address):
+        if not forwarded_for or address is None:
+            return peer
+        if not self._trusts(address):
+            self._say_untrusted(peer)
             return peer
         for hop in reversed(forwarded_for.split(",")):
             before = _address(hop.strip())
@@ -51,6 +57,16 @@ class TrustedProxies:
             if self._everybody or not self._trusts(address):
                 break
         return str(address)
+
+    def _say_untrusted(self, peer: str) -> None:
+        """Once, since anybody can send the header: a proxy that nobody named makes all who come through it one."""
+        if not self._said_untrusted:
+            self._said_untrusted = True
+            logger.warning(
+                "{} sends X-Forwarded-For and is not in FORWARDED_ALLOW_IPS: if it is your proxy, all who come through "
+                "it count as one client",
+                peer,
+            )
 
     def _trusts(self, address: Address) -> bool:
         return self._everybody or any(address in network for network in self._networks)

@@ -9,20 +9,25 @@ from flask import Blueprint, Response, request
 
 from ticketing.api import problems, purchases
 from ticketing.model import PurchaseStatus, ReceiptStatus
-from ticketing.receipts.files import StoredReceipt
 from ticketing.receipts.status import ReceiptDesk, Standing
+from ticketing.receipts.storage import StoredReceipt
 
 RETRY_AFTER_S = "1"
+FROM_HERE = "here"
 PRIVATE = "private, no-cache"
 
 
-def blueprint(receipts: ReceiptDesk) -> Blueprint:
-    """The route."""
+def blueprint(receipts: ReceiptDesk, redirect_s: int) -> Blueprint:
+    """The route. Above 0, `redirect_s` is how long the address is good for that a buyer is sent to."""
     routes = Blueprint("receipts", __name__)
 
     @routes.get("/tickets/<text:purchase_id>")
     def ticket(purchase_id: str) -> Response:
         wants_json = request.accept_mimetypes.best_match(["application/pdf", "application/json"]) == "application/json"
+        if not wants_json and redirect_s and not _wants_it_from_here():
+            link = receipts.link(purchase_id, request.method, redirect_s)
+            if link is not None:
+                return _elsewhere(link)
         if not wants_json and (stored := receipts.stored(purchase_id)) is not None:
             return _pdf(purchase_id, stored)
         standing = receipts.standing(purchase_id)
@@ -34,6 +39,19 @@ def blueprint(receipts: ReceiptDesk) -> Blueprint:
         return _state(purchase_id, standing, wants_json=wants_json)
 
     return routes
+
+
+def _wants_it_from_here() -> bool:
+    """The page for buyers does, whose policy lets it show nothing of another host; so does who has a copy of ours."""
+    return request.args.get(FROM_HERE) == "1" or "If-None-Match" in request.headers
+
+
+def _elsewhere(link: str) -> Response:
+    """To the storage, by an address that nobody may keep and that no other site is told."""
+    answer = Response(status=303, headers={"Location": link, "Cache-Control": "no-store", "Vary": "Accept"})
+    answer.headers["Referrer-Policy"] = "no-referrer"
+    del answer.headers["Content-Type"]
+    return answer
 
 
 def _pdf(purchase_id: str, stored: StoredReceipt) -> Response:

@@ -90,17 +90,17 @@ def leftovers(store: Store | None, settings: Settings, why_away: str = "") -> It
 
 def web(settings: Settings) -> Iterator[Finding]:
     """Whether the service answers on this host."""
-    url = f"http://127.0.0.1:{settings.port}/health/ready"
+    url = f"{settings.local_url}/health/ready"
     try:
         status, body = ask(url)
     except OSError:
         means, do = "It is not started yet, or listens elsewhere.", "make run, or docker compose up -d"
-        yield warn("web", f"nobody answers on port {settings.port} of this host", means, do)
+        yield warn("web", f"nobody answers at {settings.local_url}", means, do)
         return
     if status == 200:
         yield ok("web", f"{url} says it can sell")
     else:
-        do = f"http://127.0.0.1:{settings.port}/health says what is wrong."
+        do = f"{settings.local_url}/health says what is wrong."
         yield fail("web", f"{url} says {status}: {_detail(body)}", "It runs, and sells nothing.", do)
 
 

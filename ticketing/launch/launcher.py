@@ -27,10 +27,10 @@ from ticketing.launch.lock import only_launcher
 from ticketing.launch.reload import CodeWatch
 from ticketing.launch.store_server import StoreServer
 from ticketing.launch.supervision import Supervision
-from ticketing.launch.terminal import Terminal, complain, ready_block, say, url_of
+from ticketing.launch.terminal import Terminal, complain, ready_block, say
 from ticketing.outage import inspection
 from ticketing.outage.journal import JournalError
-from ticketing.store.connection import open_store
+from ticketing.store import opening
 from ticketing.store.events import EventStore
 from ticketing.store.sale import Versions
 
@@ -58,7 +58,7 @@ def run(settings: Settings, dev: bool = False) -> int:
     with _signals_call(launcher.ask_to_stop):
         try:
             _make_folders(settings)
-            with only_launcher(settings.run_dir / "launcher.lock", f"{url_of(settings)}/"):
+            with only_launcher(settings.run_dir / "launcher.lock", f"{settings.local_url}/"):
                 launcher.run()
         except LaunchError as error:
             complain(*error.details, str(error))
@@ -260,7 +260,7 @@ class Launcher:
                 say(f"{ended['process']} ended ({ended['why'].partition(';')[0]}), and is started again")
 
     def _store_answers(self) -> bool:
-        return store_server.answers(self._settings.store_url)
+        return opening.answers(self._settings)
 
     def _is_to_seed(self, begun: Path) -> bool:
         """Whether there is no event yet, or a seeding to be finished."""
@@ -279,8 +279,7 @@ class Launcher:
 
     def _store_is_empty(self) -> bool:
         settings = self._settings
-        timeout_s = settings.store_timeout_s
-        store = open_store(settings.store_url, timeout_s=timeout_s, connect_timeout_s=timeout_s, connections=1)
+        store = opening.store_of(settings, connections=1)
         try:
             return not EventStore(store, Versions()).ids()
         except StoreError as error:
@@ -292,7 +291,7 @@ class Launcher:
             store.close()
 
     def _answers(self, path: str) -> bool:
-        address = urlsplit(url_of(self._settings))
+        address = urlsplit(self._settings.local_url)
         connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=2)
         try:
             connection.request("GET", path)

@@ -67,15 +67,9 @@ class Terminal:
         return any(event & select.POLLHUP for _, event in self._poll.poll(0))
 
 
-def url_of(settings: Settings) -> str:
-    """Where a browser on this machine finds the service."""
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(settings.host, settings.host)  # noqa: S104
-    return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
-
-
 def ready_block(settings: Settings, seconds: float) -> Sequence[str]:
     """What to do next."""
-    url = url_of(settings)
+    url = settings.local_url
     return (
         "",
         f"Ready after {seconds:.1f} s:  {url}/",

@@ -5,7 +5,6 @@ open, and is left as it is where something is.
 """
 
 import secrets
-import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ from ticketing.outage.reserve import EventReserve, ReserveSize
 from ticketing.outage.ring import Ring
 from ticketing.outage.settlement import OnSettled, OnVoided, Settlement
 from ticketing.outage.slots import Slot
+from ticketing.store.connection import StoreClock
 from ticketing.store.leases import LeaseStore, Settled
 from ticketing.store.sale import SaleStore, Versions
 
@@ -126,7 +126,7 @@ def settle(slot: Slot, parts: HeirParts) -> Inheritance:
         states = parts.states()
         holder.learn(states)
         settlement = _settlement(holder, parts, inherited.note)
-        inherited.emptied = _settle_whole(holder, settlement)
+        inherited.emptied = _settle_whole(holder, settlement, parts.sales.clock)
     finally:
         holder.close(empty=inherited.emptied)
     inherited.handed_back = holder.breaker.counts.handed_back
@@ -156,12 +156,12 @@ def _settlement(holder: Holder, parts: HeirParts, on_settled: OnSettled) -> Sett
     return Settlement(holder, parts.leases, parts.sales, answered, NOTHING_LEASED, on_settled, parts.on_voided)
 
 
-def _settle_whole(holder: Holder, settlement: Settlement) -> bool:
+def _settle_whole(holder: Holder, settlement: Settlement, clock: StoreClock) -> bool:
     """Whether nothing is left to do, after as many rounds as do something."""
     idle = 0
     while idle < ROUNDS_WITHOUT_PROGRESS:
         before = holder.tally()
-        if settlement.give_back(time.time_ns() // 1_000_000):
+        if settlement.give_back(clock.best_ms()):
             return True
         idle = idle + 1 if holder.tally() == before else 0
     return False

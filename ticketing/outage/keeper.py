@@ -108,7 +108,7 @@ class Keeper:
         """Whether nothing is left to do. Without a slot nothing was leased. Raises StoreError."""
         if self._putting_back is not None:
             self._putting_back.leave()
-        return self._settlement.give_back(now_ms()) or (self._slot is None and self._holder.owes_nothing)
+        return self._settlement.give_back(self._now_ms()) or (self._slot is None and self._holder.owes_nothing)
 
     def tally(self) -> Tally:
         """How much may be sold without Redis, and how much is still to be done."""
@@ -150,7 +150,11 @@ class Keeper:
     def _sell(self, seed: str, request: PurchaseRequest) -> SaleReply:
         if self._another_secret is not None:
             raise Unavailable(self._another_secret)
-        return self._holder.sell(seed, request, now_ms())
+        return self._holder.sell(seed, request, self._now_ms())
+
+    def _now_ms(self) -> int:
+        """The store's time, also while it is away: hosts whose clocks are apart sell and close as one."""
+        return self._parts.heirs.sales.clock.best_ms()
 
     def void_unkeyed(self, seed: str, request: PurchaseRequest) -> None:
         """A purchase that nobody can ask for again will hold no ticket, whatever late scripts do."""
@@ -264,7 +268,7 @@ class Keeper:
             self._settlement.look()  # before anybody is sold to: it may have come back older than it was
             self.breaker.close()
             self._to_report = True
-        self._settlement.round(self._parts.heirs.states(), now_ms())
+        self._settlement.round(self._parts.heirs.states(), self._now_ms())
         if self._putting_back is not None:
             self._putting_back.turn(time.monotonic())
         if time.monotonic() - self._heirs_looked_s >= HEIRS_EVERY_S:
@@ -330,8 +334,3 @@ def _tell(inherited: Inheritance) -> None:
 def _stamp(path: Path) -> tuple[int, int]:
     now = path.stat()
     return now.st_size, now.st_mtime_ns
-
-
-def now_ms() -> int:
-    """This host's clock, which is all there is in an outage."""
-    return time.time_ns() // 1_000_000

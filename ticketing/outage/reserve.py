@@ -139,7 +139,7 @@ class EventReserve:
         self.parked.clear()
 
     def is_on_sale(self, now_ms: int) -> bool:
-        """By the last known sale times, and this host's clock."""
+        """By the last known sale times."""
         opened = self.opens_ms is None or now_ms >= self.opens_ms
         return opened and not self.paused and (self.closes_ms is None or now_ms < self.closes_ms)
 

@@ -495,7 +495,7 @@ function showDeeds(purchase, event, ready) {
   const made = {
     ready: () => [
       make("a", { className: "go", href: url, target: "_blank", rel: "noopener", textContent: "Open the PDF" }),
-      make("a", { className: "quiet", href: url, download: `tickets-${purchase.event_id}.pdf`, textContent: "Download" }),
+      make("a", { className: "quiet", href: `${url}?here=1`, download: `tickets-${purchase.event_id}.pdf`, textContent: "Download" }),
     ],
     unsure: () => [
       button("Finish it", "go", () => { keep({ ...keptOne(key), state: "asking", since: Date.now() }); pursue(key); showTill(); }),
@@ -518,7 +518,8 @@ function back(event, quantity) {
 }
 
 function showPdf(purchase) {
-  const url = purchase && `${purchase.bought.receipt.url}#toolbar=0&navpanes=0&view=FitH`, frame = $("pdf").firstElementChild;
+  // From here, not from a bucket that the service may send others to: this page shows nothing of another host.
+  const url = purchase && `${purchase.bought.receipt.url}?here=1#toolbar=0&navpanes=0&view=FitH`, frame = $("pdf").firstElementChild;
   const canShow = url && navigator.pdfViewerEnabled && innerWidth > 480;
   $("pdf").hidden = !canShow;
   if (!canShow) return $("pdf").replaceChildren();

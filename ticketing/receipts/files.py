@@ -5,50 +5,30 @@ There is no fsync: a receipt that a crash cuts short counts as pending, and is d
 but the service's user reads here: a receipt names its buyer, and is a ticket.
 """
 
-import hashlib
 import os
 import secrets
 import time
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from loguru import logger
 
-END_OF_PDF = b"%%EOF"
-DELETE_AT_ONCE = 5_000
+from ticketing.receipts.storage import DELETE_AT_ONCE, Cleanup, StoredReceipt, Usage, is_whole, stored_receipt
+
 FOLDER_MODE, FILE_MODE = 0o700, 0o600
 TEMPORARY_AGE_S = 3600  # a temporary file this old was left by a worker that died
 
 
-@dataclass(frozen=True, slots=True)
-class StoredReceipt:
-    """A whole PDF, and the hash of its bytes as its entity tag."""
-
-    pdf: bytes
-    etag: str
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """What the folder holds."""
-
-    files: int
-    bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class Cleanup:
-    """What one cleanup did; `more` where it stopped at its limit."""
-
-    deleted: int
-    bytes_freed: int
-    more: bool
+STORED: "Future[None]" = Future()
+STORED.set_result(None)
 
 
 class ReceiptFiles:
     """The folder of receipts. Purchase ids must be genuine: they become file names."""
+
+    is_near = True
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -73,6 +53,18 @@ class ReceiptFiles:
             temporary.unlink(missing_ok=True)
             raise
 
+    def put_soon(self, purchase_id: str, pdf: bytes) -> "Future[None]":
+        """The same: a disk takes one after the other anyway. Raises OSError."""
+        self.put(purchase_id, pdf)
+        return STORED
+
+    def link(self, purchase_id: str, method: str, life_s: int) -> str | None:  # noqa: ARG002 - of other storages
+        """None: nobody but the service reads here."""
+        return None
+
+    def check(self) -> None:
+        """Nothing: each receipt finds out for itself."""
+
     def get(self, purchase_id: str) -> StoredReceipt | None:
         """The stored receipt; None where there is none, or only a part of one."""
         try:
@@ -82,16 +74,14 @@ class ReceiptFiles:
         except OSError as error:
             self._unreadable(error)
             return None
-        if not pdf.rstrip().endswith(END_OF_PDF):
-            return None
-        return StoredReceipt(pdf, hashlib.sha256(pdf).hexdigest()[:32])
+        return stored_receipt(pdf)
 
     def has(self, purchase_id: str) -> bool:
         """Whether a whole receipt is stored; reads only its end."""
         try:
             with self.path(purchase_id).open("rb") as file:
                 file.seek(max(0, os.fstat(file.fileno()).st_size - 16))
-                return file.read().rstrip().endswith(END_OF_PDF)
+                return is_whole(file.read())
         except FileNotFoundError:
             return False
         except OSError as error:

@@ -13,10 +13,11 @@ from gevent.threadpool import ThreadPool  # noqa: E402
 
 from ticketing import config  # noqa: E402
 from ticketing.app import create_app  # noqa: E402
-from ticketing.operations import Offload  # noqa: E402
+from ticketing.receipts.storage import Offload  # noqa: E402
 from ticketing.telemetry import logs  # noqa: E402
 from ticketing.telemetry.faults import Faults  # noqa: E402
 
+RECEIPT_THREADS = 16
 TRACES_END_S = 1.0  # of what the worker has for its exit
 __all__ = ["app", "started", "stopping"]
 
@@ -45,7 +46,9 @@ Faults(_settings.faults_file).keep()
 _in_a_thread: Offload = gevent.get_hub().threadpool.apply  # a real one: the hub serves others meanwhile
 # Name lookups share the hub's threads, and hang when the network is gone: the journal must not wait behind them.
 _for_the_journal: Offload = ThreadPool(2).apply
-app = create_app(_settings, offload=_in_a_thread, journal_offload=_for_the_journal)
+# A bucket that does not answer must keep neither waiting.
+_for_receipts: Offload = ThreadPool(RECEIPT_THREADS).apply if _settings.receipts_url else _in_a_thread
+app = create_app(_settings, offload=_in_a_thread, journal_offload=_for_the_journal, receipts_offload=_for_receipts)
 if _settings.otel_exporter_otlp_endpoint:
     from ticketing.telemetry import tracing, web_traces
 

@@ -2,20 +2,22 @@
 
 What must stay true: no command is ever sent twice by the library, and a command that may have run is never reported as
 refused. That is why commands go out through `Store.exchange` alone: it connects first (a failure there did nothing),
-then sends and reads once (a failure there leaves the outcome unknown).
+then sends and reads once (a failure there leaves the outcome unknown). Where replicas are to confirm what is written,
+nothing that they have not confirmed is reported as done.
 """
 
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol, cast
+from typing import Any, NamedTuple, Protocol, cast
 
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from ticketing.errors import OutcomeUnknown, ScriptFailed, StoreError, StoreRefused, StoreShut
+from ticketing.store import keys
 
 Command = tuple[str | int | bytes, ...]
 
@@ -44,6 +46,9 @@ BROKEN = (
     UnicodeDecodeError,
     OSError,
 )
+# A write that changes no key, and goes to every replica all the same. (Not so on a cluster, where messages go their own
+# way.)
+OWN_WRITE: Command = ("PUBLISH", keys.CONFIRM, "")
 # How a server ends an error that a command inside a script raised. What it refuses as a whole has no such ending.
 FROM_WITHIN = re.compile(r" script: |^ACL failure in script")
 
@@ -73,31 +78,63 @@ def no_retry() -> Retry:
 def client(url: str, *, timeout_s: float, connect_timeout_s: float, connections: int, decode: bool) -> redis.Redis:
     """A client that connects when it is first used, sends each command once, and waits at most `timeout_s`."""
     pool: redis.BlockingConnectionPool = redis.BlockingConnectionPool.from_url(
-        url,
-        max_connections=connections,  # the plain pool raises at 100; this one waits
-        timeout=connect_timeout_s,  # for a free connection
-        socket_timeout=timeout_s,
-        socket_connect_timeout=connect_timeout_s,
-        socket_keepalive=True,
-        retry=no_retry(),
-        retry_on_timeout=False,
-        retry_on_error=[],
-        health_check_interval=0,
-        protocol=2,
-        decode_responses=decode,
-        driver_info=None,  # no CLIENT SETINFO: connecting sends nothing but AUTH
+        url, **patience(timeout_s, connect_timeout_s, connections, decode=decode)
     )
     return redis.Redis(connection_pool=pool)
+
+
+def patience(timeout_s: float, connect_timeout_s: float, connections: int, *, decode: bool) -> dict[str, Any]:
+    """What every blocking pool and its connections are made with."""
+    return {
+        "max_connections": connections,  # the plain pool raises at 100; this one waits
+        "timeout": connect_timeout_s,  # for a free connection
+        "socket_timeout": timeout_s,
+        "socket_connect_timeout": connect_timeout_s,
+        "socket_keepalive": True,
+        "retry": no_retry(),
+        "retry_on_timeout": False,
+        "retry_on_error": [],
+        "health_check_interval": 0,
+        "protocol": 2,
+        "decode_responses": decode,
+        "driver_info": None,  # no CLIENT SETINFO: connecting sends nothing but AUTH
+    }
+
+
+class Confirmation(NamedTuple):
+    """How many replicas must have what is written before it counts, and how long that is waited for. 0: none."""
+
+    replicas: int = 0
+    timeout_ms: int = 0
+
+
+UNCONFIRMED_COUNTS = Confirmation()
 
 
 class Store:
     """The Redis that holds the sale: commands in, replies out."""
 
-    def __init__(self, pool: Pool, *, shebang: bool = True) -> None:
+    has_clocks = False  # whether a Deadline is told to each server in its own time
+
+    def __init__(
+        self,
+        pool: Pool,
+        *,
+        shebang: bool = True,
+        confirmation: Confirmation = UNCONFIRMED_COUNTS,
+        name: str = "",
+    ) -> None:
+        """`name` tells servers of one store apart."""
         self._pool = pool
+        self.name = name
+        self.confirmation = confirmation
         # Whether the server knows `#!lua`: a real one does, and then refuses a script before its first write when
         # it is out of memory, read-only or can't persist. fakeredis can't parse the line.
         self.shebang = shebang
+
+    def servers(self) -> "Sequence[Store]":
+        """Each server that holds a part of the store: this one. Raises StoreRefused where nobody tells."""
+        return (self,)
 
     def forget_idle(self) -> None:
         """Connections that nobody uses are closed: after an outage each may be half open, and would cost a timeout."""
@@ -114,7 +151,7 @@ class Store:
             raise StoreRefused(f"can't connect to Redis: {error}") from error
         try:
             connection.send_packed_command(connection.pack_commands(commands))
-            return [_reply(connection) for _ in commands]
+            return [reply_of(connection) for _ in commands]
         except BROKEN as error:
             connection.disconnect()
             raise OutcomeUnknown(f"Redis did not answer: {error}") from error
@@ -124,20 +161,41 @@ class Store:
         finally:
             self._pool.release(connection)
 
+    def exchange_confirmed(self, commands: Sequence[Command]) -> list[Any]:
+        """Like exchange, and what the replies say is on as many replicas as are to confirm it: whoever wrote it.
+
+        OutcomeUnknown for all of them otherwise; also of a refusal, which a primary that was deposed is free to make
+        up. Refusals of every command stay what they are: such a server does nothing for anybody.
+        """
+        wanted, timeout_ms = self.confirmation
+        if not wanted:
+            return self.exchange(commands)
+        # WAIT waits for this connection's own last write. Replies that wrote nothing (a purchase that is there already,
+        # a refusal) would be confirmed by whatever it wrote before, minutes ago: so it writes now.
+        replies = self.exchange([*commands, OWN_WRITE, ("WAIT", wanted, timeout_ms)])
+        confirmed = replies.pop()
+        replies.pop()
+        if isinstance(confirmed, int) and confirmed >= wanted:
+            return replies
+        self.forget_idle()  # who is asked next must be found anew
+        if all(map(is_refusal, replies)):
+            return replies
+        raise OutcomeUnknown(f"not confirmed by {wanted} replicas within {timeout_ms} ms: {confirmed}")
+
     def read(self, *commands: Command) -> list[Any]:
         """Like exchange, and raises the first error reply as a StoreError."""
-        replies = self.exchange(commands)
-        for reply in replies:
-            if isinstance(reply, redis.RedisError):
-                raise translate(reply) from reply
-        return replies
+        return _without_errors(self.exchange(commands))
+
+    def write(self, *commands: Command) -> list[Any]:
+        """Like exchange_confirmed, and raises the first error reply as a StoreError."""
+        return _without_errors(self.exchange_confirmed(commands))
 
     def read_each(self, *commands: Command) -> list[Any]:
         """Like exchange; an error reply is in its place as a ScriptFailed. Raises StoreRefused where one is refused."""
         replies = self.exchange(commands)
-        errors = {at: translate(reply) for at, reply in enumerate(replies) if isinstance(reply, redis.RedisError)}
+        errors = {at: error for at, reply in enumerate(replies) if (error := error_of(reply)) is not None}
         for error in errors.values():
-            if isinstance(error, StoreRefused):
+            if not isinstance(error, ScriptFailed):
                 raise error
         return [errors.get(at, reply) for at, reply in enumerate(replies)]
 
@@ -157,6 +215,11 @@ class Store:
         seconds, micros = self.one("TIME")
         return int(seconds) * 1000 + int(micros) // 1000
 
+    def replicas(self) -> int:
+        """How many servers could take over, as far as this one knows. Raises StoreError."""
+        role, *rest = self.one("ROLE")
+        return len(rest[1]) if role == "master" else 0
+
     def close(self) -> None:
         """Close every connection."""
         self._pool.disconnect()
@@ -166,24 +229,74 @@ class GuardedStore(Store):
     """The same store for callers who are refused at once, and so wait for no timeout, while `is_shut` says so."""
 
     def __init__(self, store: Store, is_shut: Callable[[], bool]) -> None:
-        super().__init__(store._pool, shebang=store.shebang)
+        super().__init__(store._pool, shebang=store.shebang, confirmation=store.confirmation)
+        self.has_clocks = store.has_clocks
         self._store = store
         self._is_shut = is_shut
 
     def exchange(self, commands: Sequence[Command]) -> list[Any]:
         """Like that of the store."""
-        if self._is_shut():
-            raise StoreShut("an outage is under way")
+        self._refuse_while_shut()
         return self._store.exchange(commands)
 
+    def exchange_confirmed(self, commands: Sequence[Command]) -> list[Any]:
+        """Like that of the store."""
+        self._refuse_while_shut()
+        return self._store.exchange_confirmed(commands)
 
-def open_store(url: str, *, timeout_s: float, connect_timeout_s: float, connections: int) -> Store:
-    """The store at a URL. Connects when it is first used."""
+    def servers(self) -> Sequence[Store]:
+        """Like those of the store."""
+        self._refuse_while_shut()
+        return self._store.servers()
+
+    def forget_idle(self) -> None:
+        """Like that of the store."""
+        self._store.forget_idle()
+
+    def replicas(self) -> int:
+        """Like that of the store."""
+        self._refuse_while_shut()
+        return self._store.replicas()
+
+    def _refuse_while_shut(self) -> None:
+        if self._is_shut():
+            raise StoreShut("an outage is under way")
+
+
+def open_store(
+    url: str,
+    *,
+    timeout_s: float,
+    connect_timeout_s: float,
+    connections: int,
+    confirmation: Confirmation = UNCONFIRMED_COUNTS,
+) -> Store:
+    """The store at the URL of one server. Connects when it is first used."""
     made = client(url, timeout_s=timeout_s, connect_timeout_s=connect_timeout_s, connections=connections, decode=True)
-    return Store(cast(Pool, made.connection_pool))
+    return Store(cast(Pool, made.connection_pool), confirmation=confirmation)
 
 
-def _reply(connection: Connection) -> Any:
+def _without_errors(replies: list[Any]) -> list[Any]:
+    for reply in replies:
+        if (error := error_of(reply)) is not None:
+            raise error from (reply if reply is not error else None)
+    return replies
+
+
+def error_of(reply: Any) -> StoreError | None:
+    """What a reply means, if it is an error; of a cluster a whole node's, too."""
+    if isinstance(reply, redis.RedisError):
+        return translate(reply)
+    return reply if isinstance(reply, StoreError) else None
+
+
+def is_refusal(reply: Any) -> bool:
+    """Whether nothing was done for it."""
+    return isinstance(error_of(reply), StoreRefused)
+
+
+def reply_of(connection: Connection) -> Any:
+    """The next reply, or the error reply. Raises what BROKEN lists."""
     try:
         # redis-py would hang up at LOADING, though the replies to the other commands are on their way.
         return connection.read_response(disconnect_on_error=False)
@@ -204,6 +317,10 @@ def translate(error: redis.RedisError) -> StoreError:
     return ScriptFailed(f"Redis failed: {error}")
 
 
+class Deadline(int):
+    """A moment of this process's monotonic clock, in ms, that is told to each server in that server's own time."""
+
+
 class StoreClock:
     """The store's time between its answers: the last TIME seen, plus this process's own monotonic time since."""
 
@@ -217,6 +334,16 @@ class StoreClock:
     def now_ms(self) -> int | None:
         """The store's time now, or None where it was never told."""
         return None if self._offset_ms is None else self._offset_ms + time.monotonic_ns() // 1_000_000
+
+    def at(self, moment: Deadline) -> int:
+        """The store's time at a moment of this process. Its time must have been told."""
+        assert self._offset_ms is not None
+        return self._offset_ms + moment
+
+    def best_ms(self) -> int:
+        """The same, or this host's own clock where it was never told: that may be minutes off."""
+        known_ms = self.now_ms()
+        return time.time_ns() // 1_000_000 if known_ms is None else known_ms
 
 
 @contextmanager

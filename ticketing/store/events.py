@@ -56,7 +56,7 @@ def create(store: Store, event: Event, *, seed: str, planned: int) -> Seeding:
     k = keys.of_event(event.event_id)
     reply = scripts.run(store, "create", (k.info,), (seed, planned, *_given_fields(event)))
     # After the info hash, so that an event that is listed exists. A start that dies in between is repeated by `seeds`.
-    store.one("SADD", keys.EVENTS, event.event_id)
+    store.write(("SADD", keys.EVENTS, event.event_id))
     if reply[0] == "created":
         return Seeding(seed, 0, True)
     return Seeding(reply[1], reply[2], False)

@@ -25,6 +25,8 @@ All keys of an event carry its id as their hash tag, so that a script on them ru
     ticketing:id-secret          string  fingerprint of the id secret of every host that sells from this store
     ticketing:processes          hash    web process -> ms when it last said that it has answers to put back
     ticketing:swept              string  beside the queue: there while a sweeper sweeps, gone half a minute after
+    ticketing:confirm            a channel that nobody reads: a message to it is a write that replicas confirm
+    ticketing:confirm:{...}      string  the same on a cluster, whose messages go past replicas: empty
 
 In `info`, `version` rises with every script that changes a sale, and never falls; `epoch` rises when tickets return or
 are added, or the sale's settings change. `sold` and `issued` count tickets; `voided` counts tombstones. `accepted` is
@@ -37,6 +39,7 @@ EVENTS = "events"
 ID_SECRET = "ticketing:id-secret"  # noqa: S105 - the name of a key, not a secret
 SWEPT = "ticketing:swept"
 PROCESSES = "ticketing:processes"
+CONFIRM = "ticketing:confirm"
 
 
 class EventKeys(NamedTuple):
@@ -52,6 +55,18 @@ class EventKeys(NamedTuple):
     contacts: str
     leases: str
     put_back: str
+
+
+def confirm(tag: str) -> str:
+    """What is written, in the slot of a hash tag, so that replicas confirm it."""
+    return f"{CONFIRM}:{{{tag}}}"
+
+
+def tag_of(key: str) -> str:
+    """The part of a key that its slot comes from."""
+    _, opened, rest = key.partition("{")
+    tag, closed, _ = rest.partition("}")
+    return tag if opened and closed and tag else key
 
 
 def of_event(event_id: str) -> EventKeys:

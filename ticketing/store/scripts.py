@@ -1,11 +1,12 @@
 """How a Lua script is run: read from its file beside this one, sent by its hash, sent whole where that is unknown.
 
 What must stay true: several scripts go in one round trip; one script's error never hides another's reply; a script is
-sent a second time only after NOSCRIPT, which proves that it did not run.
+sent a second time only after NOSCRIPT, which proves that it did not run. What a script wrote is confirmed by replicas,
+where they are to do so, unless it is harmless to lose it.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,10 +14,14 @@ from typing import Any, NamedTuple
 import redis
 
 from ticketing.errors import StoreError
-from ticketing.store.connection import Command, Store, translate
+from ticketing.store.connection import Command, Store, error_of
 
 FOLDER = Path(__file__).parent
 READERS = frozenset({"state", "audit_confirm"})  # run also where writing is refused: out of memory, on a replica
+# What these wrote may be lost with a primary: the receipt is in the outbox again then, and is drawn once more. Not so
+# receipts_begin: it hands out a purchase to be printed, which must not be one that is lost a moment later.
+HARMLESS_IF_LOST = frozenset({"receipts_finish", "receipts_sweep", "receipts_request", "receipts_retry"})
+UNCONFIRMED = READERS | HARMLESS_IF_LOST
 
 
 class Script(NamedTuple):
@@ -46,15 +51,16 @@ def load(name: str, shebang: bool) -> Script:
 def run_all(store: Store, calls: Sequence[Call]) -> list[Any]:
     """Run every call in one round trip; each reply, or the StoreError that its script raised, in its place.
 
-    Raises StoreRefused or OutcomeUnknown where that holds for all of them.
+    Replicas have confirmed what the replies say, where they are to. Raises StoreRefused or OutcomeUnknown where that
+    holds for all of the calls.
     """
-    replies = store.exchange([_by_hash(call, store.shebang) for call in calls])
+    replies = _exchange(store, calls, _by_hash)
     unknown = [i for i, reply in enumerate(replies) if isinstance(reply, redis.exceptions.NoScriptError)]
     if unknown:
         again = _send_whole(store, [calls[i] for i in unknown])
         for i, reply in zip(unknown, again, strict=True):
             replies[i] = reply
-    return [translate(reply) if isinstance(reply, redis.RedisError) else reply for reply in replies]
+    return [error if (error := error_of(reply)) is not None else reply for reply in replies]
 
 
 def run(store: Store, name: str, keys: Sequence[str], args: Sequence[str | int]) -> Any:
@@ -68,9 +74,16 @@ def run(store: Store, name: str, keys: Sequence[str], args: Sequence[str | int])
 def _send_whole(store: Store, calls: Sequence[Call]) -> list[Any]:
     """A failure stays with these calls: the others of the first round trip have their replies already."""
     try:
-        return store.exchange([_whole(call, store.shebang) for call in calls])
+        return _exchange(store, calls, _whole)
     except StoreError as error:
         return [error] * len(calls)
+
+
+def _exchange(store: Store, calls: Sequence[Call], command: Callable[[Call, bool], Command]) -> list[Any]:
+    commands = [command(call, store.shebang) for call in calls]
+    if all(call.name in UNCONFIRMED for call in calls):
+        return store.exchange(commands)
+    return store.exchange_confirmed(commands)
 
 
 def _by_hash(call: Call, shebang: bool) -> Command:

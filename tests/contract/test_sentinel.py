@@ -1,0 +1,181 @@
+"""The store behind sentinels, on real servers: it is found, and found anew."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+
+from tests.groups import SentinelGroup, a_group
+from tests.sales import SECRET, Sale, a_request, account
+from tests.servers import HOST, ID_SECRET, ValkeyServer, free_port, wait_until
+from ticketing.config import Settings
+from ticketing.errors import StoreError, StoreRefused
+from ticketing.store import opening
+from ticketing.store.connection import Store
+
+
+@pytest.fixture(scope="module")
+def group(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SentinelGroup]:
+    with a_group(tmp_path_factory.mktemp("group")) as made:
+        yield made
+
+
+def settings_for(url: str, **changes: object) -> Settings:
+    given = {"redis_url": url, "id_secret": ID_SECRET, "replicas_to_confirm": 1, "store_timeout_s": 2.0, **changes}
+    return Settings(_env_file=None, **given)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def store(group: SentinelGroup) -> Iterator[Store]:
+    group.wait_until_complete()
+    made = opening.store_of(settings_for(group.url), connections=4)
+    made.one("FLUSHALL")
+    yield made
+    made.close()
+
+
+def test_it_is_sold_from_the_primary_and_confirmed_by_the_replica(group: SentinelGroup, store: Store) -> None:
+    sale = Sale(store)
+    sale.open(10)
+    assert sale.tags(a_request(2)) == ["sold"]
+    assert account(store).check().tickets_sold == 2
+    assert store.one("ROLE")[0] == "master"
+
+
+def test_the_new_primary_is_found_after_the_old_one_failed(group: SentinelGroup, store: Store) -> None:
+    sale = Sale(store)
+    sale.open(10)
+    asked = a_request(2)
+    assert sale.tags(asked) == ["sold"]
+    old = group.kill_primary()
+    assert set(sale.tags(a_request(1))) <= {"unknown", "refused"}
+    new = group.wait_until_failed_over(old)
+    # Its replica is gone, so nothing is confirmed. What was confirmed before is there.
+    wait_until(lambda: role_of(store) == "master", 10, "the new primary is found")
+    assert store.one("HLEN", "event:{1}:purchases") == 1
+    with pytest.raises(StoreRefused, match="not confirmed"):
+        sale.sales.greet(SECRET)
+    group.restart(old)
+    group.wait_until_complete()
+    wait_until(lambda: greets(sale), 10, "the old primary confirms")
+    assert sale.tags(asked) == ["replayed"]
+    assert new.is_primary()
+
+
+def role_of(store: Store) -> str:
+    try:
+        return str(store.one("ROLE")[0])
+    except StoreError as error:
+        return str(error)
+
+
+def greets(sale: Sale) -> bool:
+    try:
+        sale.sales.greet(SECRET)
+    except StoreRefused:
+        return False
+    return True
+
+
+def test_a_connection_to_a_primary_that_became_a_replica_is_given_up(group: SentinelGroup, store: Store) -> None:
+    """An operator's failover, in which the old primary lives on and cuts nobody's connection."""
+    sale = Sale(store)
+    sale.open(10)
+    assert sale.tags(a_request(1)) == ["sold"]
+    old = group.primary()
+    for sentinel in group.sentinels[:1]:
+        sentinel.ask("FAILOVER", "sale")
+    group.wait_until_failed_over(old)
+    group.wait_until_complete()
+    wait_until(lambda: "sold" in sale.tags(a_request(1)), 15, "it is sold from the new primary")
+    assert store.one("ROLE")[0] == "master"
+
+
+def test_readonly_is_a_refusal_after_which_the_sentinels_are_asked_again(group: SentinelGroup, store: Store) -> None:
+    primary = group.primary()
+    before = store.one("CLIENT", "ID")
+    assert store.one("CLIENT", "ID") == before
+    port = free_port()
+    primary.ask("REPLICAOF", HOST, port)
+    with pytest.raises(StoreRefused, match="can't write against a read only replica"):
+        store.write(("SET", "a", 1))
+    with pytest.raises(StoreRefused, match="is no primary"):
+        store.one("GET", "a")
+    primary.ask("REPLICAOF", "NO", "ONE")
+    wait_until(lambda: role_of(store) == "master", 15, "it is a primary again")
+    assert store.one("CLIENT", "ID") > before
+
+
+def test_without_a_sentinel_nothing_was_sent() -> None:
+    nobody = opening.store_of(settings_for(f"redis+sentinel://{HOST}:{free_port()}/sale"), connections=1)
+    with pytest.raises(StoreRefused, match="No master found"):
+        nobody.exchange([("PING",)])
+    nobody.close()
+
+
+def test_a_service_that_no_sentinel_knows(group: SentinelGroup) -> None:
+    nobody = opening.store_of(settings_for(f"redis+sentinel://{group.sentinel_addresses()}/other"), connections=1)
+    for _ in range(5):
+        with pytest.raises(StoreRefused, match="No master found for 'other'"):
+            nobody.exchange([("PING",)])
+    nobody.close()
+
+
+def test_a_sentinel_that_does_not_answer_is_asked_last(group: SentinelGroup, store: Store) -> None:
+    first = group.sentinels[0]
+    first.suspend()
+    try:
+        for _ in range(3):
+            fresh = opening.store_of(settings_for(group.url), connections=1)
+            fresh.ping()
+            fresh.close()
+    finally:
+        first.resume()
+
+
+def test_the_queue_is_found_as_the_store_is(group: SentinelGroup) -> None:
+    group.wait_until_complete()
+    client = opening.queue_client_of(settings_for(group.url))
+    assert client.ping()
+    primary = group.primary()
+    primary.ask("REPLICAOF", HOST, free_port())
+    with pytest.raises(redis.ConnectionError, match="no primary any more"):  # RQ waits, and asks again
+        client.set("a", 1)
+    primary.ask("REPLICAOF", "NO", "ONE")
+    group.wait_until_complete()
+    client.set("a", 1)
+    client.close()
+
+
+@pytest.fixture
+def guarded(tmp_path: Path, group: SentinelGroup) -> Iterator[str]:
+    """The address of a server that wants a password, behind a sentinel that wants another; without the latter."""
+    server, sentinel = ValkeyServer(tmp_path / "guarded"), group.sentinels[0]
+    server.start()
+    with redis.Redis(host=HOST, port=server.port) as client:
+        client.config_set("requirepass", "a word@")
+    sentinel.ask("MONITOR", "guarded", HOST, server.port, 1)
+    sentinel.ask("SET", "guarded", "auth-pass", "a word@")
+    with redis.Redis(host=HOST, port=sentinel.port) as client:
+        client.execute_command("ACL", "SETUSER", "default", ">sesame")
+    yield f"redis+sentinel://:a%20word%40@{HOST}:{sentinel.port}/guarded"
+    with redis.Redis(host=HOST, port=sentinel.port, password="sesame") as client:
+        client.execute_command("SENTINEL", "REMOVE", "guarded")
+        client.execute_command("ACL", "SETUSER", "default", "nopass")
+    server.stop()
+
+
+def test_the_sentinels_password_is_not_that_of_the_servers(guarded: str) -> None:
+    store = opening.store_of(settings_for(f"{guarded}?sentinel_password=sesame"), connections=1)
+    wait_until(lambda: role_of(store) == "master", 10, "signed in at both")
+    store.close()
+
+
+@pytest.mark.parametrize("query", ["", "?sentinel_password=wrong"])
+def test_a_sentinel_that_does_not_know_us_tells_nothing(guarded: str, query: str) -> None:
+    stranger = opening.store_of(settings_for(guarded + query), connections=1)
+    with pytest.raises(StoreRefused, match="No master found") as raised:
+        stranger.ping()
+    assert not {"sesame", "wrong", "word@"} & set(str(raised.value).split())
+    stranger.close()
