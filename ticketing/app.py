@@ -40,6 +40,7 @@ from ticketing.outage.journal import Journal
 from ticketing.outage.keeper import Keeper, KeeperParts
 from ticketing.outage.lookback import Answered
 from ticketing.outage.reserve import ReserveSize
+from ticketing.outage.ring import REMEMBERED_MOST, Ring
 from ticketing.receipts.opening import storage_of
 from ticketing.receipts.outbox import Dispatcher
 from ticketing.receipts.status import ReceiptDesk
@@ -57,6 +58,7 @@ from ticketing.store.hosts import HostStore
 from ticketing.store.leases import LeaseStore, Settled
 from ticketing.store.opening import queue_client_of, store_of
 from ticketing.store.outbox import OutboxStore
+from ticketing.store.put_back import PutBackStore
 from ticketing.store.queue import QueueClient, ReceiptQueue
 from ticketing.store.sale import SaleStore, Versions, standing
 from ticketing.telemetry.answer_counts import AnswerCounts
@@ -116,7 +118,7 @@ class Service:
         self.dispatcher = Dispatcher(
             self.queue, collect_ms=settings.receipt_collect_ms, job_size=settings.receipt_job_size
         )
-        answered = Answered()
+        answered = Answered(Ring(REMEMBERED_MOST))
         self.keeper = self._make_keeper(versions, answered, journal_offload or offload)
         self.desk = SaleDesk(
             self.sales,
@@ -190,6 +192,7 @@ class Service:
             offload=offload,
             open_journal=partial(Journal, fsync=settings.journal_fsync),
             hosts=HostStore(self.probe),
+            ring=answered.ring,
         )
         keeping = KeeperParts(
             parts,
@@ -198,6 +201,7 @@ class Service:
             fingerprint,
             answered,
             self.identity.fingerprints_of(settings.admin_token, settings.signing_key),
+            PutBackStore(self.probe, versions, due_ms=settings.receipt_due_ms),
         )
         size = ReserveSize(settings.reserve_tickets, settings.reserve_per_mille, settings.reserve_low_water)
         return Keeper(keeping, settings.journal_dir, size, self._on_round)

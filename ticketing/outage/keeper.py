@@ -5,7 +5,9 @@ promised is settled before anything else; a journal that can't be used turns off
 """
 
 import contextlib
+import os
 import secrets
+import socket
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -26,9 +28,11 @@ from ticketing.outage.journal import JournalDamaged, JournalError
 from ticketing.outage.journal_writer import JournalWriter, NoJournal
 from ticketing.outage.lookback import Answered
 from ticketing.outage.presence import Presence
+from ticketing.outage.putting_back import PuttingBack
 from ticketing.outage.reserve import ReserveSize
 from ticketing.outage.settlement import Settlement
 from ticketing.outage.slots import Slot
+from ticketing.store.put_back import PutBackStore
 
 ROUND_S = 0.25
 HEIRS_EVERY_S = 5.0
@@ -48,6 +52,7 @@ class KeeperParts:
     secret_fingerprint: str
     answered: Answered
     fingerprints: str = ""  # of what every host should have in common, to be told
+    put_back: PutBackStore | None = None
 
 
 class Keeper:
@@ -63,6 +68,7 @@ class Keeper:
         self._on_round = on_round
         self._slot: Slot | None = None
         self._nonce = secrets.token_hex(8)
+        self._putting_back = self._make_putting_back()
         self._holder, self._settlement = self._work_with(NoJournal(), "")
         self._why_no_slot = ""
         self._another_secret: str | None = None  # why nothing may be sold, where the store is another shop's
@@ -112,6 +118,8 @@ class Keeper:
 
     def _give_back(self) -> bool:
         """Whether nothing is left to do. Without a slot nothing was leased. Raises StoreError."""
+        if self._putting_back is not None:
+            self._putting_back.leave()
         return self._settlement.give_back(self._now_ms()) or (self._slot is None and self._holder.owes_nothing)
 
     def tally(self) -> Tally:
@@ -190,6 +198,13 @@ class Keeper:
     def _trip(self, reason: str) -> None:
         means = SALES_FROM_THE_JOURNAL if self.tally().reserve_tickets else ONLY_503
         self.breaker.trip(f"Redis can't be used ({reason})", means)
+        if self._putting_back is not None:
+            self._putting_back.interrupted()
+
+    def _make_putting_back(self) -> PuttingBack | None:
+        store = self._parts.put_back
+        name = f"{socket.gethostname()}:{os.getpid()}:{self._nonce[:8]}"
+        return None if store is None else PuttingBack(self._parts.answered.ring, store, name)
 
     def _greet(self) -> None:
         """Raises StoreError."""
@@ -251,7 +266,7 @@ class Keeper:
         if parts.hosts is not None and name:
             presence = Presence(parts.hosts, name, self._nonce, self._parts.fingerprints)
         holder = Holder(name, self._nonce, writer, parts.versions, self.breaker, presence)
-        reports = (parts.on_settled, parts.on_voided)
+        reports = (parts.on_settled, parts.on_voided, self._putting_back)
         return holder, Settlement(holder, parts.leases, parts.sales, answered, self._size, *reports)
 
     def _run(self) -> None:
@@ -283,6 +298,8 @@ class Keeper:
             self._to_report = True
         self._give_sign_of_life()  # before a lease is changed: another process under our name must know whose it is
         self._settlement.round(self._parts.heirs.states(), self._now_ms())
+        if self._putting_back is not None:
+            self._putting_back.turn(time.monotonic())
         if time.monotonic() - self._heirs_looked_s >= HEIRS_EVERY_S:
             self._heirs_looked_s = time.monotonic()
             if self._slot is None:

@@ -16,6 +16,7 @@ from ticketing.errors import NodeFailed, ScriptFailed, StoreError, StoreRefused
 from ticketing.model import EventState, Outcome
 from ticketing.outage.holder import Holder, Sale
 from ticketing.outage.lookback import Answered
+from ticketing.outage.putting_back import PuttingBack
 from ticketing.outage.reserve import EventReserve, ReserveSize, UnexplainedToken, is_closed
 from ticketing.store.leases import (
     Glance,
@@ -52,7 +53,9 @@ class Settlement:
         size: ReserveSize,
         on_settled: OnSettled,
         on_voided: OnVoided,
+        putting_back: PuttingBack | None = None,
     ) -> None:
+        """`putting_back` is the process's; an heir has nothing of its own to put back."""
         self._holder = holder
         self._leases = leases
         self._sales = sales
@@ -60,6 +63,7 @@ class Settlement:
         self._size = size
         self._on_settled = on_settled
         self._on_voided = on_voided
+        self._putting_back = putting_back
         self._failed: set[Sale] = set()  # events whose script failed, said once
         self._rounds = 0
         self._seen_at_look: dict[Sale, int] = {}  # versions
@@ -84,6 +88,8 @@ class Settlement:
 
     def _work(self, now_ms: int, size: ReserveSize, due: Sequence[EventReserve]) -> None:
         glances = self._look(due)
+        if self._putting_back is not None:
+            self._putting_back.round([sale for sale, one in self._holder.events.items() if _is_to_be_restored(one)])
         self._carry_out_voids()
         looked_at = [reserve for sale, reserve in self._holder.events.items() if sale in glances]
         self._send([reserve for reserve in looked_at if reserve.halted_at is None])  # under way, before anything new
@@ -280,14 +286,24 @@ class Settlement:
         if isinstance(change, LeaseChange):
             self._holder.breaker.counts.handed_back += max(0, before - reply.leased)
         if settled:
-            self._report(reserve, settled)
+            self._report(reserve, settled, reply.records)
 
-    def _report(self, reserve: EventReserve, settled: Sequence[tuple[JournalledPurchase, Settled]]) -> None:
+    def _report(
+        self,
+        reserve: EventReserve,
+        settled: Sequence[tuple[JournalledPurchase, Settled]],
+        records: Sequence[str],
+    ) -> None:
         outcomes = [outcome for _, outcome in settled]
         self._holder.breaker.counts.settled += sum(outcome in GOOD for outcome in outcomes)
         parked = Counter(outcome for entry, outcome in settled if not is_closed(entry, outcome))
         for outcome, count in parked.items():
             logger.critical("event {}: {} journalled purchases are {}: parked", reserve.event_id, count, outcome)
+        sale = (reserve.event_id, reserve.seed)
+        for (entry, outcome), record in zip(settled, records, strict=True):
+            if record:  # its buyer may have seen its tickets by now
+                told = (entry.request.purchase_id, record, entry.request.contact, outcome is Settled.SETTLED)
+                self._answered.ring.add(sale, told)
         written = [entry.request.purchase_id for entry, outcome in settled if outcome is Settled.SETTLED]
         self._on_settled(reserve.event_id, written, outcomes)
 
@@ -323,6 +339,10 @@ class Settlement:
             self._on_voided(purchase_ids)
         except OSError as error:  # a full or lost disk of receipts ends no round
             logger.error("receipts of voided purchases are left behind: {}", error)
+
+
+def _is_to_be_restored(reserve: EventReserve) -> bool:
+    return reserve.halted_at is not None and reserve.halted_at != reserve.decided
 
 
 def _is_gone(reserve: EventReserve, glance: Glance) -> bool:
