@@ -282,7 +282,7 @@ def create_app(
 
     Connects to nothing. `offload` runs what would keep a gevent hub waiting.
     """
-    selling = store or store_of(settings, connections=SELLING_CONNECTIONS)
+    selling = store or store_of(settings, connections=SELLING_CONNECTIONS, selling=True)
     store = store or store_of(settings, connections=settings.store_connections)
     queue_client = queue_client or queue_client_of(settings)
     service = Service(settings, store, queue_client, offload, selling, journal_offload, receipts_offload)

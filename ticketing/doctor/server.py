@@ -83,7 +83,7 @@ def fails_over(store: Store) -> Iterator[Finding]:
             f"Let every replica that may take over confirm: REPLICAS_TO_CONFIRM is {confirming}.",
         )
         return
-    found = f"{replicas} replicas could take over, {confirming} confirm each purchase"
+    found = f"{replicas} could take over from the primary, {confirming} must confirm each purchase"
     if confirming >= replicas:
         if confirming == replicas > 0:
             yield ok("store's failover", found)
