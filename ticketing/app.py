@@ -41,7 +41,7 @@ from ticketing.outage.keeper import Keeper, KeeperParts
 from ticketing.outage.lookback import Answered
 from ticketing.outage.reserve import ReserveSize
 from ticketing.receipts.opening import storage_of
-from ticketing.receipts.outbox import Dispatcher
+from ticketing.receipts.outbox import Dispatcher, deleting
 from ticketing.receipts.status import ReceiptDesk
 from ticketing.receipts.storage import Offload, directly
 from ticketing.sale.batch import BatchReport, SaleDesk
@@ -185,7 +185,7 @@ class Service:
             versions=versions,
             states=self.catalogue.states,
             on_settled=self._on_settled,
-            on_voided=self.files.delete_all,
+            on_voided=deleting(self.files),
             offload=offload,
             open_journal=partial(Journal, fsync=settings.journal_fsync),
         )
