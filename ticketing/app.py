@@ -42,7 +42,7 @@ from ticketing.outage.lookback import Answered
 from ticketing.outage.reserve import ReserveSize
 from ticketing.outage.ring import REMEMBERED_MOST, Ring
 from ticketing.receipts.opening import storage_of
-from ticketing.receipts.outbox import Dispatcher
+from ticketing.receipts.outbox import Dispatcher, deleting
 from ticketing.receipts.status import ReceiptDesk
 from ticketing.receipts.storage import Offload, directly
 from ticketing.sale.batch import BatchReport, SaleDesk
@@ -188,7 +188,7 @@ class Service:
             versions=versions,
             states=self.catalogue.states,
             on_settled=self._on_settled,
-            on_voided=self.files.delete_all,
+            on_voided=deleting(self.files),
             offload=offload,
             open_journal=partial(Journal, fsync=settings.journal_fsync),
             hosts=HostStore(self.probe),
