@@ -87,9 +87,10 @@ class Health:
         halted = self._halted(states)
         return bool(halted) and all(state.event.event_id in halted for state in states)
 
-    def _reserve_check(self) -> dict[str, int]:
+    def _reserve_check(self) -> dict[str, int | str]:
         tally = self._keeper.tally()
-        return {
+        why_not = self._keeper.why_no_reserve
+        return ({"reason": why_not} if why_not else {}) | {
             "tickets": tally.reserve_tickets,
             "unsettled": tally.unsettled,
             "voids": tally.voids,

@@ -47,6 +47,11 @@ class Breaker:
         return self._since_s is not None
 
     @property
+    def lasted_s(self) -> float:
+        """How long the outage under way has lasted; 0 where there is none."""
+        return 0.0 if self._since_s is None else time.monotonic() - self._since_s
+
+    @property
     def is_felt(self) -> bool:
         """Whether some event is not sold by the store: in an outage, or while a node of a cluster is away."""
         return self.is_open or bool(self.nodes_away())

@@ -42,7 +42,8 @@ class Till:
             reply = self._ask_desk(seed, request)
         if reply.outcome in BOUGHT:
             sold_now = reply.outcome is Outcome.SOLD
-            self._answered.saw(request.event_id, seed, request.purchase_id, reply.detail, sold_now=sold_now)
+            told = (request.event_id, seed, request.purchase_id, reply.detail, request.contact)
+            self._answered.saw(*told, sold_now=sold_now)
         elif reply.outcome in NOT_ANSWERED:
             return self._ask_reserve(seed, request, in_doubt=reply.outcome in IN_DOUBT)
         elif reply.outcome is Outcome.SCRIPT_FAILED:

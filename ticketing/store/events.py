@@ -117,7 +117,8 @@ class EventStore:
     def replace(self, event: Event, *, old_seed: str, new_seed: str, planned: int) -> None:
         """The event begins anew with an empty pool. Raises EventConflict if anything is sold or leased, StoreError."""
         k = keys.of_event(event.event_id)
-        touched = (k.tickets, k.info, k.purchases, k.receipts, k.tries, k.failed, k.buyers, k.contacts, k.leases)
+        receipts, people = (k.receipts, k.tries, k.failed), (k.buyers, k.contacts)
+        touched = (k.tickets, k.info, k.purchases, *receipts, *people, k.leases, k.put_back)
         self._change("replace", event.event_id, old_seed, touched, (new_seed, planned, *_given_fields(event)))
 
     def _change(
