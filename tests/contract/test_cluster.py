@@ -431,11 +431,8 @@ def test_a_node_that_is_back_and_does_nothing_yet_stays_away(cluster: ValkeyClus
     wait_until(lambda: outcomes(buy_each(sale, ids)) == [Outcome.SOLD] * 3, 10, "it sells again")
 
 
-FAKETIME = [
-    path
-    for folder in ("usr/lib/*/faketime", "usr/lib/faketime")
-    for path in Path("/").glob(f"{folder}/libfaketime.so.1")
-]
+LIBRARIES = ("usr/lib/*/faketime/libfaketime.so.1", "usr/lib/faketime/libfaketime.so.1")
+FAKETIME = [path for place in LIBRARIES for path in Path("/").glob(place)]
 
 
 @pytest.mark.skipif(not FAKETIME, reason="libfaketime is missing: apt-get install faketime")
