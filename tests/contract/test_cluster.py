@@ -283,7 +283,7 @@ def test_a_node_that_fails_fails_its_own_commands_and_its_replica_takes_them_ove
         assert second.outcome in (Outcome.NODE_FAILED, Outcome.NODE_AWAY)
         (refused,) = store.exchange([("HGET", info_of(ids[1]), "sold")])
         assert isinstance(refused, NodeAway)
-        assert store.nodes_away() == [f"{HOST}:{node.port}"]
+        assert store.nodes_away() == (f"{HOST}:{node.port}",)
         with pytest.raises(StoreError):
             store.one("HGET", info_of(ids[1]), "sold")
         node.start()  # the replica needs one of its own before it confirms anything
@@ -410,7 +410,7 @@ def test_a_store_fails_as_a_whole_where_every_node_does(tmp_path: Path) -> None:
         for node in cluster.nodes:
             node.resume()
         wait_until(lambda: set(outcomes(buy_each(sale, ids))) == {Outcome.SOLD}, 20, "it sells again")
-        assert store.nodes_away() == []
+        assert store.nodes_away() == ()
     finally:
         store.close()
         cluster.stop()
@@ -425,7 +425,7 @@ def test_a_node_that_is_back_and_does_nothing_yet_stays_away(cluster: ValkeyClus
     try:
         for _ in range(3):
             assert outcomes(buy_each(sale, ids)) == [Outcome.NODE_AWAY, Outcome.SOLD, Outcome.SOLD]
-        assert store.nodes_away() == [f"{HOST}:{node.port}"]
+        assert store.nodes_away() == (f"{HOST}:{node.port}",)
     finally:
         node.ask("CONFIG", "SET", "min-replicas-to-write", 0)
     wait_until(lambda: outcomes(buy_each(sale, ids)) == [Outcome.SOLD] * 3, 10, "it sells again")
