@@ -121,7 +121,7 @@ class ClusterStore(Store):
 
     def nodes_away(self) -> Sequence[str]:
         """Those that did not answer lately, and that nobody has taken over from."""
-        return [f"{host}:{port}" for host, port in self._absences.hosts()]
+        return tuple(f"{host}:{port}" for host, port in self._absences.hosts())
 
     def replicas(self) -> int:
         """How many could take over from a primary, at most, now or when they are back. Raises StoreError."""
