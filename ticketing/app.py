@@ -41,6 +41,7 @@ from ticketing.outage.keeper import Keeper, KeeperParts
 from ticketing.outage.lookback import Answered
 from ticketing.outage.reserve import ReserveSize
 from ticketing.outage.ring import REMEMBERED_MOST, Ring
+from ticketing.receipts.nearby import NearbyQueue
 from ticketing.receipts.opening import storage_of
 from ticketing.receipts.outbox import Dispatcher, deleting
 from ticketing.receipts.status import ReceiptDesk
@@ -118,6 +119,7 @@ class Service:
         self.dispatcher = Dispatcher(
             self.queue, collect_ms=settings.receipt_collect_ms, job_size=settings.receipt_job_size
         )
+        self.again = self.dispatcher if settings.receipts_url else self._nearby_dispatcher(queue_client)
         answered = Answered(Ring(REMEMBERED_MOST))
         self.keeper = self._make_keeper(versions, answered, journal_offload or offload)
         self.desk = SaleDesk(
@@ -135,7 +137,7 @@ class Service:
             self.files,
             partial(standing, store),
             self.outbox,
-            self.dispatcher.add,
+            self.again.add,
             settings.receipt_due_ms,
         )
         self.operations = Operations(store, self.events, self.outbox, self.queue, self.files, self.exposition, offload)
@@ -158,6 +160,7 @@ class Service:
         self.keeper.start()
         self.desk.start()
         self.dispatcher.start()
+        self.again.start()
         self.counts.start()
         self.summary.start()
         self.pulse.start()
@@ -171,6 +174,7 @@ class Service:
         self.counts.stop()
         self.keeper.stop(GIVE_BACK_S)
         self.dispatcher.stop()
+        self.again.stop()
         logger.info("web process ends, with {} left to do", self.keeper.tally())
 
     def trace(self, traces: "WebTraces") -> None:
@@ -179,6 +183,14 @@ class Service:
         self.sales.purchase = traces.taking(self.sales.purchase)  # type: ignore[assignment, method-assign]
         self._on_batch = traces.reporting(self._on_batch)  # type: ignore[assignment, method-assign]
         self.queue.carried = traces.carried
+
+    def _nearby_dispatcher(self, client: QueueClient) -> Dispatcher:
+        """Of receipts that are drawn again: whoever asked here can get them from here alone."""
+        timeout_s, settings = self.settings.receipt_job_timeout_s, self.settings
+        nearby = NearbyQueue(
+            settings.receipts_dir, self.queue, lambda name: ReceiptQueue(client, job_timeout_s=timeout_s, name=name)
+        )
+        return Dispatcher(nearby, collect_ms=settings.receipt_collect_ms, job_size=settings.receipt_job_size)
 
     def _make_keeper(self, versions: Versions, answered: Answered, offload: Offload) -> Keeper:
         settings, fingerprint = self.settings, self.identity.secret_fingerprint
