@@ -40,6 +40,7 @@ from ticketing.outage.journal import Journal
 from ticketing.outage.keeper import Keeper, KeeperParts
 from ticketing.outage.lookback import Answered
 from ticketing.outage.reserve import ReserveSize
+from ticketing.outage.ring import REMEMBERED_MOST, Ring
 from ticketing.receipts.opening import storage_of
 from ticketing.receipts.outbox import Dispatcher
 from ticketing.receipts.status import ReceiptDesk
@@ -53,9 +54,11 @@ from ticketing.sale.till import Till
 from ticketing.store import durability
 from ticketing.store.connection import GuardedStore, Store, StoreClock
 from ticketing.store.events import EventStore
+from ticketing.store.hosts import HostStore
 from ticketing.store.leases import LeaseStore, Settled
 from ticketing.store.opening import queue_client_of, store_of
 from ticketing.store.outbox import OutboxStore
+from ticketing.store.put_back import PutBackStore
 from ticketing.store.queue import QueueClient, ReceiptQueue
 from ticketing.store.sale import SaleStore, Versions, standing
 from ticketing.telemetry.answer_counts import AnswerCounts
@@ -95,7 +98,7 @@ class Service:
         self.registry = registry
         self.metrics = SaleMetrics(registry)
         self.counts = AnswerCounts(self.metrics)
-        self.breaker = Breaker(self._on_outage)
+        self.breaker = Breaker(self._on_outage, selling.nodes_away)
         self.probe = selling  # asks in an outage too: the keeper alone does, greeting and looking
         self.store = store = GuardedStore(store, lambda: self.breaker.is_open)
         self.queue = ReceiptQueue(queue_client, job_timeout_s=settings.receipt_job_timeout_s)
@@ -115,7 +118,7 @@ class Service:
         self.dispatcher = Dispatcher(
             self.queue, collect_ms=settings.receipt_collect_ms, job_size=settings.receipt_job_size
         )
-        answered = Answered()
+        answered = Answered(Ring(REMEMBERED_MOST))
         self.keeper = self._make_keeper(versions, answered, journal_offload or offload)
         self.desk = SaleDesk(
             self.sales,
@@ -188,9 +191,17 @@ class Service:
             on_voided=self.files.delete_all,
             offload=offload,
             open_journal=partial(Journal, fsync=settings.journal_fsync),
+            hosts=HostStore(self.probe),
+            ring=answered.ring,
         )
         keeping = KeeperParts(
-            parts, self.breaker, lambda: self.sales.greet(fingerprint, self.probe), fingerprint, answered
+            parts,
+            self.breaker,
+            lambda: self.sales.greet(fingerprint, self.probe),
+            fingerprint,
+            answered,
+            self.identity.fingerprints_of(settings.admin_token, settings.signing_key),
+            PutBackStore(self.probe, versions, due_ms=settings.receipt_due_ms),
         )
         size = ReserveSize(settings.reserve_tickets, settings.reserve_per_mille, settings.reserve_low_water)
         return Keeper(keeping, settings.journal_dir, size, self._on_round)
@@ -219,10 +230,11 @@ class Service:
             self.metrics.settled[outcome].inc()
 
     def _on_round(self, tally: Tally) -> None:
-        self.metrics.outage.set(self.breaker.is_open)
+        self.metrics.outage.set(self.breaker.is_felt)
         self.metrics.reserve.set(tally.reserve_tickets)
         self.metrics.unsettled.set(tally.unsettled + tally.parked)
         self.metrics.parked.set(tally.parked)
+        self.metrics.copied.set(self.keeper.is_copied)
         self.metrics.voids.set(tally.voids)
 
     def _on_batch(self, report: BatchReport) -> None:

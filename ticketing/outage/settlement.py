@@ -12,10 +12,11 @@ from dataclasses import replace
 
 from loguru import logger
 
-from ticketing.errors import ScriptFailed, StoreError, StoreRefused
+from ticketing.errors import NodeFailed, ScriptFailed, StoreError, StoreRefused
 from ticketing.model import EventState, Outcome
 from ticketing.outage.holder import Holder, Sale
 from ticketing.outage.lookback import Answered
+from ticketing.outage.putting_back import PuttingBack
 from ticketing.outage.reserve import EventReserve, ReserveSize, UnexplainedToken, is_closed
 from ticketing.store.leases import (
     Glance,
@@ -26,6 +27,7 @@ from ticketing.store.leases import (
     LeaseStore,
     SettleChange,
     Settled,
+    decided_at,
 )
 from ticketing.store.sale import SaleStore
 
@@ -51,7 +53,9 @@ class Settlement:
         size: ReserveSize,
         on_settled: OnSettled,
         on_voided: OnVoided,
+        putting_back: PuttingBack | None = None,
     ) -> None:
+        """`putting_back` is the process's; an heir has nothing of its own to put back."""
         self._holder = holder
         self._leases = leases
         self._sales = sales
@@ -59,6 +63,7 @@ class Settlement:
         self._size = size
         self._on_settled = on_settled
         self._on_voided = on_voided
+        self._putting_back = putting_back
         self._failed: set[Sale] = set()  # events whose script failed, said once
         self._rounds = 0
         self._seen_at_look: dict[Sale, int] = {}  # versions
@@ -83,6 +88,8 @@ class Settlement:
 
     def _work(self, now_ms: int, size: ReserveSize, due: Sequence[EventReserve]) -> None:
         glances = self._look(due)
+        if self._putting_back is not None:
+            self._putting_back.round([sale for sale, one in self._holder.events.items() if _is_to_be_restored(one)])
         self._carry_out_voids()
         looked_at = [reserve for sale, reserve in self._holder.events.items() if sale in glances]
         self._send([reserve for reserve in looked_at if reserve.halted_at is None])  # under way, before anything new
@@ -123,6 +130,9 @@ class Settlement:
         ]
         looked: Glances = {}
         glances = self._leases.glance(asks)
+        if self._is_copied(reserves, glances):
+            self._holder.disown()
+            return self._look(reserves)  # under another name
         for reserve, (_, record), version, glance in zip(reserves, newest, seen, glances, strict=True):
             if isinstance(glance, ScriptFailed):
                 self._say_failed(reserve, glance)
@@ -136,6 +146,23 @@ class Settlement:
             elif reserve.halted_at is None or not (glance.halted or _is_gone(reserve, glance)):
                 self._judge(reserve, _went_back(reserve, record, version, glance), glance)
         return looked
+
+    def _is_copied(self, reserves: Sequence[EventReserve], glances: Sequence[Glance | ScriptFailed]) -> bool:
+        """Whether another process lives under our name. Raises StoreError."""
+        if self._holder.presence is None or self._holder.is_disowned:
+            return False
+        return self._holder.presence.is_copied or any(
+            glance.seed == reserve.seed and self._is_of_another(reserve, glance.token)
+            for reserve, glance in zip(reserves, glances, strict=True)
+            if not isinstance(glance, ScriptFailed)
+        )
+
+    def _is_of_another(self, reserve: EventReserve, token: str) -> bool:
+        """Whether our lease carries a token of a process that sells under our name elsewhere. Raises StoreError."""
+        presence = self._holder.presence
+        if presence is None or decided_at(token) or reserve.explains(token):
+            return False
+        return reserve.is_behind(token) or presence.is_of_another(token)
 
     def _judge(self, reserve: EventReserve, why: str | None, glance: Glance) -> None:
         """Halt it, or go on; also where the mark is gone: the store was put right, or has gone back once more."""
@@ -197,9 +224,14 @@ class Settlement:
             reserve
             for reserve in self._holder.events.values()
             if (glance := glances.get((reserve.event_id, reserve.seed))) is not None
-            and reserve.next_lease(glance, size, now_ms) is not None
+            and reserve.next_lease(self._as_shared(glance), size, now_ms) is not None
         ]
         self._send(self._holder.journal_changes(begun))
+
+    def _as_shared(self, glance: Glance) -> Glance:
+        """The pool is shared by who lives: records of hosts that are gone for good make no reserve smaller."""
+        living = self._holder.presence.living if self._holder.presence is not None else 0
+        return replace(glance, records=min(glance.records, living)) if living else glance
 
     def _send(self, reserves: Sequence[EventReserve]) -> None:
         """Send what is under way, and take the answers. Raises StoreError where there were none."""
@@ -217,6 +249,8 @@ class Settlement:
         answered: list[EventReserve] = []
         for change, reply in zip(changes, replies, strict=True):
             reserve = self._holder.events[change.event_id, change.seed]
+            if reserve.pending is not change:  # dropped with the name that it was sent under
+                continue
             if isinstance(reply, LeaseReply):
                 self._take(reserve, change, reply)
                 answered.append(reserve)
@@ -232,6 +266,8 @@ class Settlement:
     def _say_failed(self, reserve: EventReserve, error: StoreError) -> None:
         """One event's script fails: its change stays under way, and the other events go on."""
         sale = (reserve.event_id, reserve.seed)
+        if isinstance(error, NodeFailed):  # the store itself says which node is away
+            return
         if isinstance(error, ScriptFailed) and sale not in self._failed:
             self._failed.add(sale)
             logger.error("event {}: nothing can be settled or leased: {}", reserve.event_id, error)
@@ -241,20 +277,33 @@ class Settlement:
         try:
             settled = reserve.answered(reply)
         except UnexplainedToken as error:
-            self._halt(reserve, str(error))
+            if not self._holder.is_disowned and self._is_of_another(reserve, reply.token):
+                self._holder.disown()
+            else:
+                self._halt(reserve, str(error))
             return
         self._failed.discard((reserve.event_id, reserve.seed))
         if isinstance(change, LeaseChange):
             self._holder.breaker.counts.handed_back += max(0, before - reply.leased)
         if settled:
-            self._report(reserve, settled)
+            self._report(reserve, settled, reply.records)
 
-    def _report(self, reserve: EventReserve, settled: Sequence[tuple[JournalledPurchase, Settled]]) -> None:
+    def _report(
+        self,
+        reserve: EventReserve,
+        settled: Sequence[tuple[JournalledPurchase, Settled]],
+        records: Sequence[str],
+    ) -> None:
         outcomes = [outcome for _, outcome in settled]
         self._holder.breaker.counts.settled += sum(outcome in GOOD for outcome in outcomes)
         parked = Counter(outcome for entry, outcome in settled if not is_closed(entry, outcome))
         for outcome, count in parked.items():
             logger.critical("event {}: {} journalled purchases are {}: parked", reserve.event_id, count, outcome)
+        sale = (reserve.event_id, reserve.seed)
+        for (entry, outcome), record in zip(settled, records, strict=True):
+            if record:  # its buyer may have seen its tickets by now
+                told = (entry.request.purchase_id, record, entry.request.contact, outcome is Settled.SETTLED)
+                self._answered.ring.add(sale, told)
         written = [entry.request.purchase_id for entry, outcome in settled if outcome is Settled.SETTLED]
         self._on_settled(reserve.event_id, written, outcomes)
 
@@ -290,6 +339,10 @@ class Settlement:
             self._on_voided(purchase_ids)
         except OSError as error:  # a full or lost disk of receipts ends no round
             logger.error("receipts of voided purchases are left behind: {}", error)
+
+
+def _is_to_be_restored(reserve: EventReserve) -> bool:
+    return reserve.halted_at is not None and reserve.halted_at != reserve.decided
 
 
 def _is_gone(reserve: EventReserve, glance: Glance) -> bool:
