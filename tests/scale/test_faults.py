@@ -45,7 +45,6 @@ def test_without_confirmation_the_same_fault_loses_purchases(kind: Kind, tmp_pat
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.skipif("SCALE_ROUNDS" in os.environ, reason="the rounds of make test-scale do more of the same")
 def test_a_killed_primary_costs_no_confirmed_purchase(tmp_path: Path, report: Report) -> None:
     trial = Trial(Kind.KILL_SERVER, 1, OneGroup(tmp_path))
     verdict = trial.carry_out()
