@@ -315,7 +315,7 @@ def test_a_thousand_buyers_with_a_limit_go_in_one_call(store: Store) -> None:
     assert account(store).check().held == {request.buyer_tag: 1 for request in requests}
 
 
-@pytest.mark.parametrize("planted", K._asdict())
+@pytest.mark.parametrize("planted", sorted(set(K._fields) - {"put_back"}))
 def test_a_key_of_a_wrong_type_stops_the_sale_and_loses_nothing(store: Store, planted: str) -> None:
     sale = open_sale(store, 5, buyer_max=3)
     sale.buy(a_request(2, buyer_tag="annannannan", contact='{"name":"Ann"}'))

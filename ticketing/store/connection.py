@@ -65,6 +65,8 @@ class Connection(Protocol):
 class Pool(Protocol):
     """The part of a redis-py connection pool that is used here."""
 
+    connection_kwargs: dict[str, Any]
+
     def get_connection(self) -> Connection: ...  # noqa: D102
     def release(self, connection: Connection) -> None: ...  # noqa: D102
     def disconnect(self, inuse_connections: bool = True) -> None: ...  # noqa: D102
@@ -111,6 +113,9 @@ class Confirmation(NamedTuple):
 UNCONFIRMED_COUNTS = Confirmation()
 
 
+Judge = Callable[[Callable[[Sequence[Command]], list[Any]]], bool]
+
+
 class Store:
     """The Redis that holds the sale: commands in, replies out."""
 
@@ -136,9 +141,27 @@ class Store:
         """Each server that holds a part of the store: this one. Raises StoreRefused where nobody tells."""
         return (self,)
 
+    def nodes_away(self) -> Sequence[str]:
+        """Servers of a cluster that did not answer lately; their events are not sold by it meanwhile."""
+        return ()
+
     def forget_idle(self) -> None:
         """Connections that nobody uses are closed: after an outage each may be half open, and would cost a timeout."""
         self._pool.disconnect(inuse_connections=False)
+
+    def forget_all(self) -> None:
+        """The same with those in use: of what was sent over them nobody knows."""
+        self._pool.disconnect()
+
+    def judge_connections(self, judge: Judge) -> None:
+        """From now on a connection is used only where `judge`, which may ask over it first, finds nothing wrong."""
+
+        def on_connect(connection: Any) -> None:
+            connection.on_connect()
+            if not judge(lambda commands: _ask(connection, commands)):
+                raise redis.ConnectionError("it leads to a store that is older than it was")
+
+        self._pool.connection_kwargs["redis_connect_func"] = on_connect
 
     def exchange(self, commands: Sequence[Command]) -> list[Any]:
         """Send all commands in one write and read a reply each. An error reply is returned in its place, not raised.
@@ -150,8 +173,7 @@ class Store:
         except (redis.RedisError, OSError) as error:
             raise StoreRefused(f"can't connect to Redis: {error}") from error
         try:
-            connection.send_packed_command(connection.pack_commands(commands))
-            return [reply_of(connection) for _ in commands]
+            return _ask(connection, commands)
         except BROKEN as error:
             connection.disconnect()
             raise OutcomeUnknown(f"Redis did not answer: {error}") from error
@@ -249,6 +271,10 @@ class GuardedStore(Store):
         self._refuse_while_shut()
         return self._store.servers()
 
+    def nodes_away(self) -> Sequence[str]:
+        """Like those of the store."""
+        return self._store.nodes_away()
+
     def forget_idle(self) -> None:
         """Like that of the store."""
         self._store.forget_idle()
@@ -295,6 +321,11 @@ def is_refusal(reply: Any) -> bool:
     return isinstance(error_of(reply), StoreRefused)
 
 
+def _ask(connection: Connection, commands: Sequence[Command]) -> list[Any]:
+    connection.send_packed_command(connection.pack_commands(commands))
+    return [reply_of(connection) for _ in commands]
+
+
 def reply_of(connection: Connection) -> Any:
     """The next reply, or the error reply. Raises what BROKEN lists."""
     try:
@@ -306,13 +337,17 @@ def reply_of(connection: Connection) -> Any:
         return error
 
 
+def code_of(error: redis.RedisError) -> str:
+    """The first word of an error reply."""
+    return error.status_code or str(error).partition(" ")[0]  # redis-py cuts off those that it knows
+
+
 def translate(error: redis.RedisError) -> StoreError:
     """An error reply as what it means for the command: refused before anything was done, or nobody knows.
 
     Whatever a command inside a script is refused for (by an ACL, say), the script may have written before it.
     """
-    code = error.status_code or str(error).partition(" ")[0]  # redis-py cuts off those that it knows
-    if code in REFUSALS and not FROM_WITHIN.search(str(error)):
+    if code_of(error) in REFUSALS and not FROM_WITHIN.search(str(error)):
         return StoreRefused(f"Redis refused: {error}")
     return ScriptFailed(f"Redis failed: {error}")
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ticketing.errors import ScriptFailed, StoreError, StoreRefused, WrongIdSecret
+from ticketing.errors import NodeAway, NodeFailed, ScriptFailed, StoreError, StoreRefused, WrongIdSecret
 from ticketing.model import (
     Contact,
     Outcome,
@@ -130,7 +130,8 @@ class SaleStore:
             return [SaleReply(Outcome(reply[0]))] * len(batch.requests)
         _, version, now_ms, epoch, left, leased, quantity_max, buyer_max, opens_ms, pairs = reply
         self._versions.saw(batch.event_id, batch.seed, version)
-        self.clock.saw(now_ms)
+        if not self._store.has_clocks:  # else each reply tells another node's time, and the last greeting's counts
+            self.clock.saw(now_ms)
         level = PoolLevel(epoch, left, leased, quantity_max, buyer_max, None if opens_ms < 0 else opens_ms)
         return [SaleReply(OUTCOMES[pairs[i]], pairs[i + 1], level) for i in range(0, len(pairs), 2)]
 
@@ -169,6 +170,8 @@ def standing(store: Store, event_id: str, purchase_id: str) -> PurchaseStanding:
 def _outcome_of(error: StoreError) -> Outcome:
     if isinstance(error, StoreRefused):
         return Outcome.REFUSED
+    if isinstance(error, NodeFailed):
+        return Outcome.NODE_AWAY if isinstance(error, NodeAway) else Outcome.NODE_FAILED
     return Outcome.SCRIPT_FAILED if isinstance(error, ScriptFailed) else Outcome.UNKNOWN
 
 
