@@ -79,6 +79,7 @@ class Keeper:
         self._nodes_away: Sequence[str] = ()  # at the last round
         self._to_report = False  # an outage ended, and its last line is still to be said
         self._stopping = False
+        self._doubted = False  # whether a connection may lead to an older store
         self._wake = Signal()
         self._worker: gevent.Greenlet[..., None] | None = None
 
@@ -192,6 +193,11 @@ class Keeper:
         self._trip(reason)
         self._wake.set()
 
+    def doubt(self) -> None:
+        """A script found the store older than it was: the next round looks over fresh connections."""
+        self._doubted = True
+        self.look_now()
+
     def look_now(self) -> None:
         """The next round comes at once: leases are to be given back, or the store seems to have gone back."""
         self._wake.set()
@@ -267,7 +273,7 @@ class Keeper:
         if parts.hosts is not None and name:
             presence = Presence(parts.hosts, name, self._nonce, self._parts.fingerprints)
         holder = Holder(name, self._nonce, writer, parts.versions, self.breaker, presence)
-        reports = (parts.on_settled, parts.on_voided, self._putting_back)
+        reports = (parts.on_settled, parts.on_voided, self._putting_back, parts.afresh)
         return holder, Settlement(holder, parts.leases, parts.sales, answered, self._size, *reports)
 
     def _run(self) -> None:
@@ -291,6 +297,9 @@ class Keeper:
             self._on_round(self.tally())
 
     def _round(self) -> None:
+        if self._doubted:
+            self._doubted = False
+            self._parts.heirs.afresh()
         if self.breaker.is_open:
             self._greet()
             if not self.breaker.may_close():
