@@ -283,7 +283,7 @@ def test_a_node_that_fails_fails_its_own_commands_and_its_replica_takes_them_ove
         assert second.outcome in (Outcome.NODE_FAILED, Outcome.NODE_AWAY)
         (refused,) = store.exchange([("HGET", info_of(ids[1]), "sold")])
         assert isinstance(refused, NodeAway)
-        assert store.nodes_away() == [f"{HOST}:{node.port}"]
+        assert store.nodes_away() == (f"{HOST}:{node.port}",)
         with pytest.raises(StoreError):
             store.one("HGET", info_of(ids[1]), "sold")
         node.start()  # the replica needs one of its own before it confirms anything
@@ -393,6 +393,7 @@ def test_replicas_that_could_take_over_are_counted_also_while_they_are_away(
     assert [server.replicas() for server in store.servers()] == [1, 1, 1]
 
 
+@pytest.mark.scale
 def test_a_store_fails_as_a_whole_where_every_node_does(tmp_path: Path) -> None:
     cluster = ValkeyCluster(tmp_path)
     cluster.start()
@@ -409,7 +410,7 @@ def test_a_store_fails_as_a_whole_where_every_node_does(tmp_path: Path) -> None:
         for node in cluster.nodes:
             node.resume()
         wait_until(lambda: set(outcomes(buy_each(sale, ids))) == {Outcome.SOLD}, 20, "it sells again")
-        assert store.nodes_away() == []
+        assert store.nodes_away() == ()
     finally:
         store.close()
         cluster.stop()
@@ -424,7 +425,42 @@ def test_a_node_that_is_back_and_does_nothing_yet_stays_away(cluster: ValkeyClus
     try:
         for _ in range(3):
             assert outcomes(buy_each(sale, ids)) == [Outcome.NODE_AWAY, Outcome.SOLD, Outcome.SOLD]
-        assert store.nodes_away() == [f"{HOST}:{node.port}"]
+        assert store.nodes_away() == (f"{HOST}:{node.port}",)
     finally:
         node.ask("CONFIG", "SET", "min-replicas-to-write", 0)
     wait_until(lambda: outcomes(buy_each(sale, ids)) == [Outcome.SOLD] * 3, 10, "it sells again")
+
+
+LIBRARIES = ("usr/lib/*/faketime/libfaketime.so.1", "usr/lib/faketime/libfaketime.so.1")
+FAKETIME = [path for place in LIBRARIES for path in Path("/").glob(place)]
+
+
+@pytest.mark.skipif(not FAKETIME, reason="libfaketime is missing: apt-get install faketime")
+def test_nodes_whose_clocks_are_minutes_apart_sell_and_hand_slots_on(tmp_path: Path) -> None:
+    cluster = ValkeyCluster(tmp_path)
+    for node, offset in zip(cluster.nodes, ("-10m", "+0m", "+10m"), strict=True):
+        node.environment = {"LD_PRELOAD": str(FAKETIME[0]), "FAKETIME": offset, "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+    cluster.start()
+    store = cluster.store(timeout_s=2.0)
+    try:
+        slow, right, quick = cluster.nodes
+        assert _seconds(quick) - _seconds(slow) > 1_100
+        sale, ids = a_sale(cluster, store)
+        sale.sales._timeout_ms = 2_000
+        for _ in range(3):
+            assert outcomes(buy_each(sale, ids)) == [Outcome.SOLD] * 3
+        key = info_of(ids[0])
+        for target in (quick, slow, right):
+            cluster.move(key, target)
+            assert outcomes(buy_each(sale, ids)) == [Outcome.SOLD] * 3, "told in the time of the node it was moved from"
+        assert [sold(cluster, event_id) for event_id in ids] == [6] * 3
+        # A deadline that is over is over by every node's clock.
+        sale.sales._timeout_ms = -10
+        assert outcomes(buy_each(sale, ids)) == [Outcome.EXPIRED] * 3
+    finally:
+        store.close()
+        cluster.stop()
+
+
+def _seconds(node: ClusterNode) -> int:
+    return int(node.ask("TIME")[0])

@@ -92,6 +92,27 @@ def test_a_connection_to_a_primary_that_became_a_replica_is_given_up(group: Sent
     assert store.one("ROLE")[0] == "master"
 
 
+def test_a_seller_is_refused_once_by_a_primary_that_it_has_not_met(group: SentinelGroup) -> None:
+    """So that nothing is sold before its clock is known, and whether it has all that was sold."""
+    group.wait_until_complete()
+    store = opening.store_of(settings_for(group.url), connections=4, selling=True)
+    store.ping()
+    old = group.primary()
+    group.sentinels[0].ask("FAILOVER", "sale")
+    new = group.wait_until_failed_over(old)
+    group.wait_until_complete()
+    refusals: list[str] = []
+
+    def is_met() -> bool:
+        refusals.append(role_of(store))
+        return refusals[-1] == "master"
+
+    wait_until(is_met, 15, "the new primary is met")
+    assert sum("another server is the primary now" in told for told in refusals) == 1
+    assert str(new.port) in refusals[-2]
+    store.close()
+
+
 def test_readonly_is_a_refusal_after_which_the_sentinels_are_asked_again(group: SentinelGroup, store: Store) -> None:
     primary = group.primary()
     before = store.one("CLIENT", "ID")
@@ -198,6 +219,25 @@ def guarded(tmp_path: Path, group: SentinelGroup) -> Iterator[str]:
 def test_the_sentinels_password_is_not_that_of_the_servers(guarded: str) -> None:
     store = opening.store_of(settings_for(f"{guarded}?sentinel_password=sesame"), connections=1)
     wait_until(lambda: role_of(store) == "master", 10, "signed in at both")
+    store.close()
+
+
+def test_a_user_of_its_own_needs_few_rights(group: SentinelGroup) -> None:
+    """Those that ops/sentinel/README.md names."""
+    group.wait_until_complete()
+    scripts = ("+@read", "+@write", "+@scripting", "+@connection", "+time", "+script", "~*", "&ticketing:confirm")
+    rights = ("reset", "on", ">word", "+role", "+wait", "+publish")
+    for node in group.nodes:
+        node.ask("ACL", "SETUSER", "shop", *rights, *scripts)
+    for sentinel in group.sentinels:
+        with redis.Redis(host=HOST, port=sentinel.port) as client:
+            of_sentinel = ("reset", "on", ">sesame", "+auth", "+sentinel|masters", "+sentinel|slaves")
+            client.execute_command("ACL", "SETUSER", "asks", *of_sentinel)
+    url = group.url.replace("//", "//shop:word@") + "?sentinel_username=asks&sentinel_password=sesame"
+    store = opening.store_of(settings_for(url), connections=1)
+    Sale(store).open(10, event_id="7")
+    assert Sale(store).tags(a_request(1, event_id="7")) == ["sold"]
+    assert durability.failover(store) is durability.Failover.SAFE
     store.close()
 
 

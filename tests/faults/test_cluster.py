@@ -157,6 +157,7 @@ def test_every_primary_is_killed_in_turn_and_no_purchase_is_lost(town: Town) -> 
     town.check()
 
 
+@pytest.mark.scale
 @pytest.mark.parametrize("town", [0], indirect=True)
 @pytest.mark.timeout(240)
 def test_a_node_without_a_replica_that_is_away_takes_no_other_along(town: Town) -> None:

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ticketing.config import Settings
-from ticketing.doctor import bucket, machine, sale, secrets, server
+from ticketing.doctor import bucket, hosts, machine, sale, secrets, server
 from ticketing.doctor.finding import Check, Finding, Level, carried_out
 from ticketing.errors import TicketingError
 from ticketing.store.connection import Store
@@ -72,6 +72,7 @@ def _of_the_store(settings: Settings, store: Store) -> list[tuple[str, Check]]:
         ("store's scripts", partial(server.scripts, store)),
         ("id secret", partial(server.secret, store, settings)),
         ("clock", partial(_of_each, store, server.clock)),
+        ("hosts", partial(hosts.others, store, settings)),
         ("receipt workers", partial(server.workers, settings)),
     ]
 

@@ -83,7 +83,7 @@ def fails_over(store: Store) -> Iterator[Finding]:
             f"Let every replica that may take over confirm: REPLICAS_TO_CONFIRM is {confirming}.",
         )
         return
-    found = f"{replicas} replicas could take over, {confirming} confirm each purchase"
+    found = f"{replicas} could take over from the primary, {confirming} must confirm each purchase"
     if confirming >= replicas:
         if confirming == replicas > 0:
             yield ok("store's failover", found)
@@ -197,7 +197,7 @@ def clock(store: Store) -> Iterator[Finding]:
     # The store told it somewhere between.
     apart_ms = max(0.0, before_ms - store_ms, store_ms - after_ms)
     found = f"{apart_ms / 1000:,.1f} s apart from the store's"
-    means = "Sales from the reserve open, close and are dated by this clock; receipts' delays are measured wrong."
+    means = "A process that starts while Redis is away opens, closes and dates its sales by this clock; logs differ."
     do = "Let both machines follow a time server (timedatectl, chronyc tracking)."
     if apart_ms >= CLOCK_FAIL_MS:
         yield fail("clock", found, means, do)

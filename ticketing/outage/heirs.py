@@ -51,6 +51,7 @@ class HeirParts:
     open_journal: Callable[[Path], Journal]
     hosts: HostStore | None = None  # None where no other host sells from the store
     ring: Ring | None = None  # of the process that settles it
+    afresh: Callable[[], None] = lambda: None  # every connection of this process is closed
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +168,8 @@ def _open(slot: Slot, parts: HeirParts) -> Holder:
 
 def _settlement(holder: Holder, parts: HeirParts, on_settled: OnSettled) -> Settlement:
     answered = Answered(parts.ring)
-    return Settlement(holder, parts.leases, parts.sales, answered, NOTHING_LEASED, on_settled, parts.on_voided)
+    reports = (on_settled, parts.on_voided)
+    return Settlement(holder, parts.leases, parts.sales, answered, NOTHING_LEASED, *reports, afresh=parts.afresh)
 
 
 def _settle_whole(holder: Holder, settlement: Settlement, clock: StoreClock) -> bool:

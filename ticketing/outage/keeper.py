@@ -10,7 +10,7 @@ import secrets
 import socket
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +18,7 @@ import gevent
 from gevent.event import Event as Signal
 from loguru import logger
 
-from ticketing.errors import StoreError, Unavailable, WrongIdSecret
+from ticketing.errors import NodeFailed, StoreError, Unavailable, WrongIdSecret
 from ticketing.model import PurchaseRequest, SaleReply
 from ticketing.outage import heirs, slots
 from ticketing.outage.breaker import SALES_FROM_THE_JOURNAL, Breaker
@@ -75,9 +75,11 @@ class Keeper:
         self._heirs_looked_s = time.monotonic()
         self._left_alone: dict[Path, tuple[int, int]] = {}  # journals that were looked after, as they were then
         self._troubles: dict[Path, str] = {}  # of journals that are tried again
-        self._waits_for: tuple[object, ...] = (self._holder.decisions,)  # when those were left alone
+        self._decisions = self._holder.decisions  # when those were left alone
+        self._nodes_away: Sequence[str] = ()  # at the last round
         self._to_report = False  # an outage ended, and its last line is still to be said
         self._stopping = False
+        self._doubted = False  # whether a connection may lead to an older store
         self._wake = Signal()
         self._worker: gevent.Greenlet[..., None] | None = None
 
@@ -191,6 +193,11 @@ class Keeper:
         self._trip(reason)
         self._wake.set()
 
+    def doubt(self) -> None:
+        """A script found the store older than it was: the next round looks over fresh connections."""
+        self._doubted = True
+        self.look_now()
+
     def look_now(self) -> None:
         """The next round comes at once: leases are to be given back, or the store seems to have gone back."""
         self._wake.set()
@@ -266,7 +273,7 @@ class Keeper:
         if parts.hosts is not None and name:
             presence = Presence(parts.hosts, name, self._nonce, self._parts.fingerprints)
         holder = Holder(name, self._nonce, writer, parts.versions, self.breaker, presence)
-        reports = (parts.on_settled, parts.on_voided, self._putting_back)
+        reports = (parts.on_settled, parts.on_voided, self._putting_back, parts.afresh)
         return holder, Settlement(holder, parts.leases, parts.sales, answered, self._size, *reports)
 
     def _run(self) -> None:
@@ -282,12 +289,17 @@ class Keeper:
     def _try_round(self) -> None:
         try:
             self._round()
+        except NodeFailed as error:  # of one node: the rest of this round comes again with the next
+            logger.debug("a round of the reserve was cut short: {}", error)
         except StoreError as error:
             self._trip(str(error))
         finally:
             self._on_round(self.tally())
 
     def _round(self) -> None:
+        if self._doubted:
+            self._doubted = False
+            self._parts.heirs.afresh()
         if self.breaker.is_open:
             self._greet()
             if not self.breaker.may_close():
@@ -296,9 +308,10 @@ class Keeper:
             self._tell_outage()
             self.breaker.close()
             self._to_report = True
+        self._note_nodes()
         self._give_sign_of_life()  # before a lease is changed: another process under our name must know whose it is
         self._settlement.round(self._parts.heirs.states(), self._now_ms())
-        if self._putting_back is not None:
+        if self._putting_back is not None and not self._nodes_away:  # theirs may come back older yet
             self._putting_back.turn(time.monotonic())
         if time.monotonic() - self._heirs_looked_s >= HEIRS_EVERY_S:
             self._heirs_looked_s = time.monotonic()
@@ -309,6 +322,14 @@ class Keeper:
         if self._to_report and self.tally().unsettled == 0:
             self._to_report = False
             self.breaker.say_settled()
+
+    def _note_nodes(self) -> None:
+        """When a node of a cluster comes back, what waited for it can be done, and it may have come back older."""
+        if (away := self.breaker.nodes_away()) != self._nodes_away:
+            self._nodes_away = away
+            self._left_alone.clear()
+            if self._putting_back is not None:
+                self._putting_back.interrupted()
 
     def _tell_outage(self) -> None:
         if (presence := self._holder.presence) is not None:
@@ -330,9 +351,8 @@ class Keeper:
 
         An empty journal too: where a crash came between its truncation and its counts, only the store knows more.
         """
-        waits_for = (self._holder.decisions, *self.breaker.nodes_away())
-        if self._waits_for != waits_for:  # what waited for them can be settled
-            self._waits_for = waits_for
+        if self._decisions != self._holder.decisions:  # what waited for them can be settled
+            self._decisions = self._holder.decisions
             self._left_alone.clear()
         for path in slots.journals(self._folder):
             if self._left_alone.get(path) == _stamp(path):

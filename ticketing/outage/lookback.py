@@ -34,7 +34,7 @@ class Answered:
     def at_stake(self) -> Sequence[tuple[str, str, str]]:
         """Event id, purchase id and record of each sale's newest; of halted ones none: nothing is sold of them."""
         newest = self._newest.items()
-        return [(sale[0], *told) for sale, told in newest if not self.ring.is_held(sale)]
+        return [(sale[0], *told) for sale, told in newest if sale not in self.ring.held]
 
     def forget(self, event_id: str, seed: str) -> None:
         """An operator decided: the store as it is now is the truth."""

@@ -52,8 +52,8 @@ class PuttingBack:
 
     def round(self, halted: Sequence[Sale]) -> None:
         """Each of these sales is further. Raises StoreError: the next round goes on."""
-        for sale in [sale for sale in self._begun if sale not in halted]:
-            del self._begun[sale]
+        for sale in self._ring.held.difference(halted):
+            self._begun.pop(sale, None)
             self._ring.let_go(sale)
         for sale in halted:
             self._ring.hold(sale)

@@ -37,6 +37,7 @@ class Ring:
         self._kept: dict[Sale, _Kept] = {}
         self._fresh = 0
         self._turned_s = 0.0
+        self.held: set[Sale] = set()
 
     def add(self, sale: Sale, told: Told) -> None:
         """Remember an answer."""
@@ -68,15 +69,13 @@ class Ring:
 
     def hold(self, sale: Sale) -> None:
         """From now on nothing of it is forgotten."""
+        self.held.add(sale)
         self._kept.setdefault(sale, _Kept()).held = True
 
     def let_go(self, sale: Sale) -> None:
         """It is sold again; what was put back may be lost once more, and so is forgotten as slowly as what is new."""
+        self.held.discard(sale)
         self._kept[sale].held = False
-
-    def is_held(self, sale: Sale) -> bool:
-        """Whether the sale is held."""
-        return sale in self._kept and self._kept[sale].held
 
     def count(self, sale: Sale) -> int:
         """How many purchases of it are remembered, without the one before."""

@@ -7,7 +7,7 @@ that nobody halts again what was decided. A change whose reply was lost is sent 
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from loguru import logger
@@ -54,8 +54,12 @@ class Settlement:
         on_settled: OnSettled,
         on_voided: OnVoided,
         putting_back: PuttingBack | None = None,
+        afresh: Callable[[], None] = lambda: None,
     ) -> None:
-        """`putting_back` is the process's; an heir has nothing of its own to put back."""
+        """`putting_back` is the process's; an heir has nothing of its own to put back.
+
+        After `afresh` every command goes over a connection that was not there before.
+        """
         self._holder = holder
         self._leases = leases
         self._sales = sales
@@ -64,6 +68,7 @@ class Settlement:
         self._on_settled = on_settled
         self._on_voided = on_voided
         self._putting_back = putting_back
+        self._afresh = afresh
         self._failed: set[Sale] = set()  # events whose script failed, said once
         self._rounds = 0
         self._seen_at_look: dict[Sale, int] = {}  # versions
@@ -121,6 +126,31 @@ class Settlement:
 
     def _look(self, reserves: Sequence[EventReserve]) -> Glances:
         """How the events stand; who went back is halted, and halted ones go on where an operator decided."""
+        looked: Glances = {}
+        suspects = []
+        for reserve, glance, why in self._glances(reserves):
+            looked[reserve.event_id, reserve.seed] = glance
+            if not self._see(reserve, glance, why):
+                suspects.append(reserve)
+        return looked | self._look_again(suspects) if suspects else looked
+
+    def _look_again(self, suspects: Sequence[EventReserve]) -> Glances:
+        """The verdict is for the connection first: it may have led to a replica, or to a primary that was deposed.
+
+        Each connection of this process is closed; only what a fresh one leads to is halted.
+        """
+        self._afresh()
+        looked: Glances = {}
+        for reserve, glance, why in self._glances(suspects):
+            looked[reserve.event_id, reserve.seed] = glance
+            if why is not None and not self._see(reserve, glance, why):
+                self._halt(reserve, why)
+            elif why is None and self._see(reserve, glance, why):
+                logger.warning("event {}: a connection led to an older store, a fresh one does not", reserve.event_id)
+        return looked
+
+    def _glances(self, reserves: Sequence[EventReserve]) -> Iterator[tuple[EventReserve, Glance, str | None]]:
+        """How each stands, and why the store can't be the one that it was, or None."""
         # As they were when the store was asked: more may be answered while its reply is on its way.
         newest = [self._answered.newest(reserve.event_id, reserve.seed) for reserve in reserves]
         seen = [self._holder.version_of((reserve.event_id, reserve.seed)) for reserve in reserves]
@@ -128,24 +158,18 @@ class Settlement:
             GlanceAsk(reserve.event_id, self._holder.name, purchase_id)
             for reserve, (purchase_id, _) in zip(reserves, newest, strict=True)
         ]
-        looked: Glances = {}
         glances = self._leases.glance(asks)
         if self._is_copied(reserves, glances):
             self._holder.disown()
-            return self._look(reserves)  # under another name
+            yield from self._glances(reserves)  # under another name
+            return
         for reserve, (_, record), version, glance in zip(reserves, newest, seen, glances, strict=True):
             if isinstance(glance, ScriptFailed):
                 self._say_failed(reserve, glance)
                 continue
             sale = (reserve.event_id, reserve.seed)
-            looked[sale], self._seen_at_look[sale] = glance, self._holder.version_of(sale)
-            if glance.decided > reserve.decided:
-                self._take_decision(reserve, glance)
-            elif glance.halted and reserve.halted_at is None:
-                self._take_halt(reserve, glance)
-            elif reserve.halted_at is None or not (glance.halted or _is_gone(reserve, glance)):
-                self._judge(reserve, _went_back(reserve, record, version, glance), glance)
-        return looked
+            self._seen_at_look[sale] = self._holder.version_of(sale)
+            yield reserve, glance, _went_back(reserve, record, version, glance)
 
     def _is_copied(self, reserves: Sequence[EventReserve], glances: Sequence[Glance | ScriptFailed]) -> bool:
         """Whether another process lives under our name. Raises StoreError."""
@@ -164,11 +188,21 @@ class Settlement:
             return False
         return reserve.is_behind(token) or presence.is_of_another(token)
 
-    def _judge(self, reserve: EventReserve, why: str | None, glance: Glance) -> None:
-        """Halt it, or go on; also where the mark is gone: the store was put right, or has gone back once more."""
-        if why is not None:
-            self._halt(reserve, why)
-        elif glance.seed == reserve.seed:
+    def _see(self, reserve: EventReserve, glance: Glance, why: str | None) -> bool:
+        """Take over how it stands; whether nothing is wrong that was not known."""
+        if glance.decided > reserve.decided:
+            self._take_decision(reserve, glance)
+        elif glance.halted and reserve.halted_at is None:
+            self._take_halt(reserve, glance)
+        elif reserve.halted_at is None or not (glance.halted or _is_gone(reserve, glance)):
+            if why is not None:
+                return False
+            self._go_on(reserve, glance)
+        return True
+
+    def _go_on(self, reserve: EventReserve, glance: Glance) -> None:
+        """Also where the mark is gone: the store was put right."""
+        if glance.seed == reserve.seed:
             if reserve.halted_at is not None:
                 reserve.go_on()
                 logger.warning("event {}: the store is as it was before the halt, the sale goes on", reserve.event_id)
@@ -176,10 +210,14 @@ class Settlement:
         else:
             self._holder.forget((reserve.event_id, reserve.seed))
 
+    def _hold(self, reserve: EventReserve, version: int) -> None:
+        self._answered.ring.hold((reserve.event_id, reserve.seed))
+        self._holder.halt(reserve, version)
+
     def _take_halt(self, reserve: EventReserve, glance: Glance) -> None:
         """Somebody else found out that the store went back."""
         promised = reserve.promised
-        self._holder.halt(reserve, glance.version)
+        self._hold(reserve, glance.version)
         logger.critical("event {} is halted; {} tickets are parked", reserve.event_id, promised)
 
     def _take_decision(self, reserve: EventReserve, glance: Glance) -> None:
@@ -205,7 +243,7 @@ class Settlement:
             return
         if version is None:
             return  # an operator decided meanwhile: the next look takes that over
-        self._holder.halt(reserve, version)
+        self._hold(reserve, version)
         logger.critical(
             "event {} is halted: the store went back in time ({}); {} tickets are parked",
             reserve.event_id,
@@ -257,7 +295,7 @@ class Settlement:
             elif isinstance(reply, StoreError):
                 self._say_failed(reserve, reply)
             elif reply is not Outcome.NO_EVENT:  # of that the next look judges: it may have been replaced meanwhile
-                self._halt(reserve, f"it answered {reply}")
+                self._look_again([reserve])
         self._holder.raise_counts(answered)
         for reply in replies:
             if isinstance(reply, StoreRefused):  # the whole server, as it seems: read-only, loading, out of memory
@@ -276,11 +314,11 @@ class Settlement:
         before = reserve.leased if reserve.won else 0
         try:
             settled = reserve.answered(reply)
-        except UnexplainedToken as error:
+        except UnexplainedToken:
             if not self._holder.is_disowned and self._is_of_another(reserve, reply.token):
                 self._holder.disown()
             else:
-                self._halt(reserve, str(error))
+                self._look_again([reserve])
             return
         self._failed.discard((reserve.event_id, reserve.seed))
         if isinstance(change, LeaseChange):
@@ -332,7 +370,7 @@ class Settlement:
             tags = zip(purchase_ids, reply, strict=True)
             self._forget_voided([purchase_id for purchase_id, tag in tags if tag in ("voided", "already")])
         elif reply is not Outcome.NO_EVENT:
-            self._halt(self._holder.reserve(*sale), f"it answered {reply}")
+            self._look_again([self._holder.reserve(*sale)])
 
     def _forget_voided(self, purchase_ids: list[str]) -> None:
         try:

@@ -61,11 +61,13 @@ class Pools:
     def __init__(self, open_pool: Callable[[Host], Pool]) -> None:
         self.nodes: dict[Host, Node] = {}
         self._open_pool = open_pool
+        self.connection_kwargs: dict[str, Any] = {}  # what each pool gets besides
 
     def node(self, host: Host) -> Node:
         """The node there, however it was met first."""
         if host not in self.nodes:
             self.nodes[host] = Node(host, self._open_pool(host))
+            self.nodes[host].pool.connection_kwargs.update(self.connection_kwargs)
         return self.nodes[host]
 
     def get_connection(self) -> Connection:
@@ -121,7 +123,7 @@ class ClusterStore(Store):
 
     def nodes_away(self) -> Sequence[str]:
         """Those that did not answer lately, and that nobody has taken over from."""
-        return [f"{host}:{port}" for host, port in self._absences.hosts()]
+        return tuple(f"{host}:{port}" for host, port in self._absences.hosts())
 
     def replicas(self) -> int:
         """How many could take over from a primary, at most, now or when they are back. Raises StoreError."""

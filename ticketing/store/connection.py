@@ -65,6 +65,8 @@ class Connection(Protocol):
 class Pool(Protocol):
     """The part of a redis-py connection pool that is used here."""
 
+    connection_kwargs: dict[str, Any]
+
     def get_connection(self) -> Connection: ...  # noqa: D102
     def release(self, connection: Connection) -> None: ...  # noqa: D102
     def disconnect(self, inuse_connections: bool = True) -> None: ...  # noqa: D102
@@ -111,6 +113,9 @@ class Confirmation(NamedTuple):
 UNCONFIRMED_COUNTS = Confirmation()
 
 
+Judge = Callable[[Callable[[Sequence[Command]], list[Any]]], bool]
+
+
 class Store:
     """The Redis that holds the sale: commands in, replies out."""
 
@@ -144,6 +149,20 @@ class Store:
         """Connections that nobody uses are closed: after an outage each may be half open, and would cost a timeout."""
         self._pool.disconnect(inuse_connections=False)
 
+    def forget_all(self) -> None:
+        """The same with those in use: of what was sent over them nobody knows."""
+        self._pool.disconnect()
+
+    def judge_connections(self, judge: Judge) -> None:
+        """From now on a connection is used only where `judge`, which may ask over it first, finds nothing wrong."""
+
+        def on_connect(connection: Any) -> None:
+            connection.on_connect()
+            if not judge(lambda commands: _ask(connection, commands)):
+                raise redis.ConnectionError("it leads to a store that is older than it was")
+
+        self._pool.connection_kwargs["redis_connect_func"] = on_connect
+
     def exchange(self, commands: Sequence[Command]) -> list[Any]:
         """Send all commands in one write and read a reply each. An error reply is returned in its place, not raised.
 
@@ -154,8 +173,7 @@ class Store:
         except (redis.RedisError, OSError) as error:
             raise StoreRefused(f"can't connect to Redis: {error}") from error
         try:
-            connection.send_packed_command(connection.pack_commands(commands))
-            return [reply_of(connection) for _ in commands]
+            return _ask(connection, commands)
         except BROKEN as error:
             connection.disconnect()
             raise OutcomeUnknown(f"Redis did not answer: {error}") from error
@@ -301,6 +319,11 @@ def error_of(reply: Any) -> StoreError | None:
 def is_refusal(reply: Any) -> bool:
     """Whether nothing was done for it."""
     return isinstance(error_of(reply), StoreRefused)
+
+
+def _ask(connection: Connection, commands: Sequence[Command]) -> list[Any]:
+    connection.send_packed_command(connection.pack_commands(commands))
+    return [reply_of(connection) for _ in commands]
 
 
 def reply_of(connection: Connection) -> Any:

@@ -4,7 +4,7 @@ What must stay true: a purchase comes back with its own tickets, as the very rec
 each call may be sent again, by anybody who holds the same records.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -140,6 +140,17 @@ def _standing(process: str, replies: Sequence[Any]) -> ReportStanding | ScriptFa
             return reply
     text, record, replayed = replies
     return ReportStanding(parse_report(process, text) if text else None, record, bool(replayed))
+
+
+def holds(ask: Callable[[Sequence[Command]], list[Any]], newest: Sequence[tuple[str, str, str]]) -> bool:
+    """Whether a server that can be asked holds these purchases (event id, purchase id, record) as they were answered.
+
+    What it answers with an error is no proof against it: a node of a cluster serves only some events.
+    """
+    if not newest:
+        return True
+    found = ask([("HGET", keys.of_event(event_id).purchases, purchase_id) for event_id, purchase_id, _ in newest])
+    return all(reply == told[2] or isinstance(reply, Exception) for reply, told in zip(found, newest, strict=True))
 
 
 def parse_enrolled(flat: Sequence[str]) -> dict[str, int]:
