@@ -2,7 +2,7 @@
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from flask import Flask, Response, g, request
 from loguru import logger
@@ -40,8 +40,10 @@ from ticketing.outage.journal import Journal
 from ticketing.outage.keeper import Keeper, KeeperParts
 from ticketing.outage.lookback import Answered
 from ticketing.outage.reserve import ReserveSize
+from ticketing.outage.ring import REMEMBERED_MOST, Ring
+from ticketing.receipts.nearby import NearbyQueue
 from ticketing.receipts.opening import storage_of
-from ticketing.receipts.outbox import Dispatcher
+from ticketing.receipts.outbox import Dispatcher, deleting
 from ticketing.receipts.status import ReceiptDesk
 from ticketing.receipts.storage import Offload, directly
 from ticketing.sale.batch import BatchReport, SaleDesk
@@ -53,9 +55,11 @@ from ticketing.sale.till import Till
 from ticketing.store import durability
 from ticketing.store.connection import GuardedStore, Store, StoreClock
 from ticketing.store.events import EventStore
+from ticketing.store.hosts import HostStore
 from ticketing.store.leases import LeaseStore, Settled
 from ticketing.store.opening import queue_client_of, store_of
 from ticketing.store.outbox import OutboxStore
+from ticketing.store.put_back import PutBackStore, holds
 from ticketing.store.queue import QueueClient, ReceiptQueue
 from ticketing.store.sale import SaleStore, Versions, standing
 from ticketing.telemetry.answer_counts import AnswerCounts
@@ -70,38 +74,51 @@ if TYPE_CHECKING:  # OpenTelemetry is imported only where traces are on
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
+class Stores(NamedTuple):
+    """One store, over connections of their own for each use."""
+
+    reading: Store
+    selling: Store  # the sale alone, so that readers of a slow store keep no buyer waiting
+    keeping: (
+        Store  # the keeper's, who asks in an outage too, and one that nobody may sell from: it came back older, say
+    )
+
+    def judge_by(self, answered: Answered) -> None:
+        """No connection sells before the server at its end was seen to hold what this process was answered last."""
+        if self.selling is not self.keeping:
+            self.selling.judge_connections(lambda ask: holds(ask, answered.at_stake()))
+
+
 class Service:
     """One web process: its parts, started after the fork and stopped before the exit."""
 
     def __init__(
         self,
         settings: Settings,
-        store: Store,
+        stores: "Stores",
         queue_client: QueueClient,
         offload: Offload,
-        selling: Store | None = None,
         journal_offload: Offload | None = None,
         receipts_offload: Offload | None = None,
     ) -> None:
-        """`selling` are connections for the sale alone, so that readers of a slow store keep no buyer waiting.
+        """`journal_offload` runs what waits for the journal's disk, `receipts_offload` what waits for a bucket,
 
-        `journal_offload` runs what waits for the journal's disk, `receipts_offload` what waits for a bucket, `offload`
-        what else would keep a hub waiting.
+        `offload` what else would keep a hub waiting.
         """
-        selling = selling or store
         registry = CollectorRegistry()
         versions = Versions()
         self.settings = settings
         self.registry = registry
         self.metrics = SaleMetrics(registry)
         self.counts = AnswerCounts(self.metrics)
-        self.breaker = Breaker(self._on_outage)
-        self.probe = selling  # asks in an outage too: the keeper alone does, greeting and looking
-        self.store = store = GuardedStore(store, lambda: self.breaker.is_open)
+        self.breaker = Breaker(self._on_outage, stores.keeping.nodes_away)
+        self.probe = stores.keeping
+        self._stores = stores
+        self.store = store = GuardedStore(stores.reading, lambda: self.breaker.is_open)
         self.queue = ReceiptQueue(queue_client, job_timeout_s=settings.receipt_job_timeout_s)
         self.identity = Identity(settings.id_secret)
         self.sales = SaleStore(
-            GuardedStore(selling, lambda: self.breaker.is_open),
+            GuardedStore(stores.selling, lambda: self.breaker.is_open),
             versions,
             StoreClock(),
             timeout_ms=int(settings.store_timeout_s * 1000),
@@ -115,7 +132,9 @@ class Service:
         self.dispatcher = Dispatcher(
             self.queue, collect_ms=settings.receipt_collect_ms, job_size=settings.receipt_job_size
         )
-        answered = Answered()
+        self.again = self.dispatcher if settings.receipts_url else self._nearby_dispatcher(queue_client)
+        answered = Answered(Ring(REMEMBERED_MOST))
+        stores.judge_by(answered)
         self.keeper = self._make_keeper(versions, answered, journal_offload or offload)
         self.desk = SaleDesk(
             self.sales,
@@ -132,7 +151,7 @@ class Service:
             self.files,
             partial(standing, store),
             self.outbox,
-            self.dispatcher.add,
+            self.again.add,
             settings.receipt_due_ms,
         )
         self.operations = Operations(store, self.events, self.outbox, self.queue, self.files, self.exposition, offload)
@@ -141,7 +160,7 @@ class Service:
         self.purchases = purchases.Purchases(
             self.counter, self.receipts, self.counts, self.rate_limit, says_all=settings.log_level == "DEBUG"
         )
-        self.health = health.Health(self.catalogue, self.queue, lambda: durability.fsync_policy(store), self.keeper)
+        self.health = health.Health(self.catalogue, self.queue, lambda: durability.promises(store), self.keeper)
         self.summary = Summary(self.exposition, self.catalogue.states, settings.run_dir / "summary.lock")
         self.pulse = Pulse(self.exposition, self.catalogue.states, lambda: self.catalogue.store_up)
         self.live = live.Live(
@@ -155,6 +174,7 @@ class Service:
         self.keeper.start()
         self.desk.start()
         self.dispatcher.start()
+        self.again.start()
         self.counts.start()
         self.summary.start()
         self.pulse.start()
@@ -168,6 +188,7 @@ class Service:
         self.counts.stop()
         self.keeper.stop(GIVE_BACK_S)
         self.dispatcher.stop()
+        self.again.stop()
         logger.info("web process ends, with {} left to do", self.keeper.tally())
 
     def trace(self, traces: "WebTraces") -> None:
@@ -177,6 +198,14 @@ class Service:
         self._on_batch = traces.reporting(self._on_batch)  # type: ignore[assignment, method-assign]
         self.queue.carried = traces.carried
 
+    def _nearby_dispatcher(self, client: QueueClient) -> Dispatcher:
+        """Of receipts that are drawn again: whoever asked here can get them from here alone."""
+        timeout_s, settings = self.settings.receipt_job_timeout_s, self.settings
+        nearby = NearbyQueue(
+            settings.receipts_dir, self.queue, lambda name: ReceiptQueue(client, job_timeout_s=timeout_s, name=name)
+        )
+        return Dispatcher(nearby, collect_ms=settings.receipt_collect_ms, job_size=settings.receipt_job_size)
+
     def _make_keeper(self, versions: Versions, answered: Answered, offload: Offload) -> Keeper:
         settings, fingerprint = self.settings, self.identity.secret_fingerprint
         parts = HeirParts(
@@ -185,12 +214,21 @@ class Service:
             versions=versions,
             states=self.catalogue.states,
             on_settled=self._on_settled,
-            on_voided=self.files.delete_all,
+            on_voided=deleting(self.files),
             offload=offload,
             open_journal=partial(Journal, fsync=settings.journal_fsync),
+            hosts=HostStore(self.probe),
+            ring=answered.ring,
+            afresh=self._forget_connections,
         )
         keeping = KeeperParts(
-            parts, self.breaker, lambda: self.sales.greet(fingerprint, self.probe), fingerprint, answered
+            parts,
+            self.breaker,
+            lambda: self.sales.greet(fingerprint, self.probe),
+            fingerprint,
+            answered,
+            self.identity.fingerprints_of(settings.admin_token, settings.signing_key),
+            PutBackStore(self.probe, versions, due_ms=settings.receipt_due_ms),
         )
         size = ReserveSize(settings.reserve_tickets, settings.reserve_per_mille, settings.reserve_low_water)
         return Keeper(keeping, settings.journal_dir, size, self._on_round)
@@ -204,10 +242,16 @@ class Service:
         policy = durability.fsync_policy(self.store)
         if policy != durability.SAFE:
             logger.warning("the store's fsync policy is {}: acknowledged purchases can be lost with it", policy)
+        if durability.failover(self.store) is durability.Failover.UNSAFE:
+            logger.warning("a failover of the store can lose acknowledged purchases: see REPLICAS_TO_CONFIRM")
+
+    def _forget_connections(self) -> None:
+        for store in self._stores:
+            store.forget_all()
 
     def _on_outage(self) -> None:
-        self.probe.forget_idle()
-        self.store.forget_idle()
+        for store in self._stores:
+            store.forget_idle()
         self.metrics.outages.inc()
         self.metrics.outage.set(1)
 
@@ -217,10 +261,11 @@ class Service:
             self.metrics.settled[outcome].inc()
 
     def _on_round(self, tally: Tally) -> None:
-        self.metrics.outage.set(self.breaker.is_open)
+        self.metrics.outage.set(self.breaker.is_felt)
         self.metrics.reserve.set(tally.reserve_tickets)
         self.metrics.unsettled.set(tally.unsettled + tally.parked)
         self.metrics.parked.set(tally.parked)
+        self.metrics.copied.set(self.keeper.is_copied)
         self.metrics.voids.set(tally.voids)
 
     def _on_batch(self, report: BatchReport) -> None:
@@ -244,7 +289,8 @@ class Service:
             logger.error("event {}: nothing is sold of it now: {} {}", report.event_id, outcomes, report.reason)
 
 
-SELLING_CONNECTIONS = 4  # one batch at a time, and the keeper
+SELLING_CONNECTIONS = 3  # one batch at a time, and the keeper's voids
+KEEPER_CONNECTIONS = 2
 GIVE_BACK_S = 2.0  # of what the master waits for a worker that stops
 TROUBLES = (Outcome.SCRIPT_FAILED, Outcome.WENT_BACK, Outcome.HALTED)  # of the others the breaker tells
 
@@ -268,10 +314,13 @@ def create_app(
 
     Connects to nothing. `offload` runs what would keep a gevent hub waiting.
     """
-    selling = store or store_of(settings, connections=SELLING_CONNECTIONS)
-    store = store or store_of(settings, connections=settings.store_connections)
+    stores = Stores(
+        store or store_of(settings, connections=settings.store_connections),
+        store or store_of(settings, connections=SELLING_CONNECTIONS, selling=True),
+        store or store_of(settings, connections=KEEPER_CONNECTIONS),
+    )
     queue_client = queue_client or queue_client_of(settings)
-    service = Service(settings, store, queue_client, offload, selling, journal_offload, receipts_offload)
+    service = Service(settings, stores, queue_client, offload, journal_offload, receipts_offload)
     app = Flask("ticketing", static_folder="api/static", root_path=str(Path(__file__).parent))
     app.config.update(MAX_CONTENT_LENGTH=bodies.BODY_MAX_BYTES + 1, PROVIDE_AUTOMATIC_OPTIONS=False)
     app.url_map.merge_slashes = False

@@ -39,6 +39,7 @@ def main() -> int:
     # The files are named by the claim: another process that takes it over goes on with them.
     values.ValueClass = values.MultiProcessValue(lambda: claimed.number)
 
+    from ticketing.receipts.nearby import made_queue_of
     from ticketing.store.opening import queue_client_of
     from ticketing.store.queue import run_worker
     from workers import jobs
@@ -46,7 +47,8 @@ def main() -> int:
     _tell_metrics(settings, claimed.folder)
     jobs.warm_up()
     try:
-        run_worker(queue_client_of(settings), f"receipts-{os.getpid()}-{secrets.token_hex(4)}")
+        nearby = None if settings.receipts_url else made_queue_of(settings.receipts_dir)
+        run_worker(queue_client_of(settings), f"receipts-{os.getpid()}-{secrets.token_hex(4)}", nearby)
     except StoreError as error:
         logger.warning("the receipt queue went away in the middle of something ({}): beginning anew", error)
         return 1

@@ -15,8 +15,8 @@ import psutil
 
 from tests.chaos.clients import Clients
 from tests.chaos.history import History
-from tests.chaos.hosts import ChaosHost, World
-from tests.chaos.schedule import Fault, Kind
+from tests.chaos.hosts import ChaosHost, OneGroup, World
+from tests.chaos.schedule import HOSTS, OF_A_GROUP, Fault, Kind
 from tests.servers import POLL_S
 
 SELLS_DEADLINE_S = 6.0
@@ -123,7 +123,7 @@ class Faults:
     def _prepare(self, fault: Fault) -> tuple[Doing | None, str]:
         """What is to be done, ready to be done at once, and what to say of it."""
         if fault.host is None:
-            return OF_WHO_HOLDS_THE_SALE[fault.kind](self._world), ""
+            return self._of_the_server(fault), ""
         host = self._world.hosts[fault.host]
         if fault.kind in KILLED:
             return self._killing(fault, host)
@@ -136,6 +136,14 @@ class Faults:
                 return None, ""
         process = living[int(fault.luck * len(living))]
         return partial(_is_killed, process), f"(process {process.pid})"
+
+    def _of_the_server(self, fault: Fault) -> Doing:
+        world = self._world
+        if fault.kind in OF_A_GROUP:
+            assert isinstance(world, OneGroup)
+            hosts = [int(fault.luck * HOSTS)] if fault.kind is Kind.PART_HOSTS else []
+            return partial(world.primary_is_parted, *hosts)
+        return world.primary_is_killed if fault.kind is Kind.KILL_SERVER else world.primary_is_stopped
 
     @contextmanager
     def _cut(self, host: ChaosHost, _: Fault) -> Iterator[None]:
@@ -208,10 +216,6 @@ KILLED: dict[Kind, Callable[[ChaosHost], list[psutil.Process]]] = {
     Kind.KILL_WEB: ChaosHost.web_workers,
     Kind.KILL_MASTER: ChaosHost.masters,
     Kind.KILL_RECEIPTS: ChaosHost.receipt_workers,
-}
-OF_WHO_HOLDS_THE_SALE: dict[Kind, Callable[[World], Doing]] = {
-    Kind.KILL_SERVER: lambda world: world.primary_is_killed,
-    Kind.STOP_SERVER: lambda world: world.primary_is_stopped,
 }
 OF_THE_WAY: dict[Kind, Callable[[Faults, ChaosHost, Fault], AbstractContextManager[None]]] = {
     Kind.CUT: Faults._cut,

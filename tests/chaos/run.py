@@ -15,7 +15,7 @@ from tests.chaos.faults import Failing, Faults
 from tests.chaos.history import BOUGHT, History, Told, Try, Wish
 from tests.chaos.hosts import HOSTS, WEB_WORKERS, World
 from tests.chaos.receipts import check_receipts, wait_for_receipts
-from tests.chaos.schedule import least_times, plan
+from tests.chaos.schedule import plan
 from tests.chaos.table import Row, explain, rows, table
 from tests.servers import wait_until
 
@@ -98,7 +98,7 @@ class Run:
 
     def _failing(self, clients: Clients, history: History) -> Failing:
         """What fails, and when."""
-        return Faults(self._world, clients, history, plan(self._seed, self._seconds))
+        return Faults(self._world, clients, history, plan(self._seed, self._seconds, self._world.catalogue))
 
     def _judge(self, history: History, clients: Clients, faults: Failing, meter: "Meter") -> Verdict:
         self._note(*faults.failed, *clients.lost_sight)
@@ -152,7 +152,7 @@ class Run:
 
     def _verdict(self, history: History, faults: Failing, books: Books, meter: "Meter") -> Verdict:
         tries = history.by_wish()
-        found = rows(faults.struck, history)
+        found = rows(faults.struck, history, self._world.catalogue.kinds)
         settled = provisional_then_sold(tries, books)
         late = sum(host.proxy.delivered_late for host in self._world.hosts)
         adopted = sum(host.logged(ADOPTED) for host in self._world.hosts)
@@ -171,13 +171,13 @@ class Run:
         return Verdict(self._problems, too_little, "\n".join([*lines, *too_little]))
 
     def _too_little(self, found: list[Row], tries: dict[Wish, list[Try]], settled: int, unclear: int) -> list[str]:
-        least = least_times(self._seconds)
+        least = {row.kind: self._world.catalogue.least_times(row.kind, self._seconds) for row in found}
         settled_least = int(self._seconds * SETTLED_A_SECOND)
         unclear_least = int(self._seconds * UNCLEAR_A_SECOND)
         said = [
-            f"too little: `{row.kind}` met purchases {row.met} times, {least} are needed"
+            f"too little: `{row.kind}` met purchases {row.met} times, {least[row.kind]} are needed"
             for row in found
-            if row.met < least
+            if row.met < least[row.kind]
         ]
         if settled < settled_least:
             said.append(f"too little: {settled} provisional purchases were settled, {settled_least} are needed")

@@ -6,11 +6,11 @@ if a few of its faults meet nobody.
 
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from tests.chaos.hosts import HOSTS
+HOSTS = 2
 
 
 class Kind(StrEnum):
@@ -34,7 +34,6 @@ class Kind(StrEnum):
 
 OF_A_GROUP = frozenset({Kind.PART, Kind.PART_HOSTS})
 OF_THE_SERVER = frozenset({Kind.KILL_SERVER, Kind.STOP_SERVER}) | OF_A_GROUP
-OF_ONE_SERVER = [kind for kind in Kind if kind not in OF_A_GROUP]
 # How long each lasts, in seconds; of a killed server, until it is started again.
 LASTS_S = {
     Kind.KILL_SERVER: (0.05, 0.8),
@@ -49,13 +48,39 @@ LASTS_S = {
     Kind.REFUSE: (0.3, 2.5),
     Kind.LOSE: (0.5, 3.0),
     Kind.ISOLATE: (2.0, 6.0),
-    Kind.PART: (1.0, 6.0),
-    Kind.PART_HOSTS: (1.0, 6.0),
+    Kind.PART: (0.5, 5.0),
+    Kind.PART_HOSTS: (0.5, 5.0),
 }
 SPARE = 1.25
 OFTENER = {Kind.LATE: 2}  # only some meet a script on its way
 FIRST_S = 1.0
 WAVE_S, STORM = 40.0, 0.65  # faults come in waves: who had many outages soon after each other trusts the store late
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """What can happen to what runs."""
+
+    kinds: Sequence[Kind]
+    lasts_s: Mapping[Kind, tuple[float, float]]
+    server_every_s: float  # how often, at least, each kind of fault of the server must meet purchases
+    others_every_s: float = 15.0
+
+    def least_times(self, kind: Kind, seconds: float) -> int:
+        """How often a kind must meet purchases in a run of this length."""
+        return max(1, int(seconds / (self.server_every_s if kind in OF_THE_SERVER else self.others_every_s)))
+
+    def times(self, kind: Kind, seconds: float) -> int:
+        """How often it is to strike: more often than it must, since a few may meet nobody."""
+        least = self.least_times(kind, seconds)
+        return max(least + 1, math.ceil(SPARE * least)) * OFTENER.get(kind, 1)
+
+
+ONE_SERVER = Catalogue([kind for kind in Kind if kind not in OF_A_GROUP], LASTS_S, server_every_s=15.0)
+# Each fault of the primary takes until the group is whole again, and some last longer than a failover takes.
+ONE_GROUP = Catalogue(
+    list(Kind), LASTS_S | {Kind.KILL_SERVER: (0.05, 5.0), Kind.STOP_SERVER: (0.3, 5.0)}, server_every_s=60.0
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,23 +94,17 @@ class Fault:
     luck: float
 
 
-def least_times(seconds: float) -> int:
-    """How often each kind must meet purchases in a run of this length: 20 times in five minutes."""
-    return max(1, int(seconds / 15))
-
-
-def plan(seed: int, seconds: float, kinds: Sequence[Kind] = OF_ONE_SERVER) -> list[Fault]:
+def plan(seed: int, seconds: float, catalogue: Catalogue) -> list[Fault]:
     """Every fault of a run, the first one first."""
     chance = random.Random(seed)
-    times = max(least_times(seconds) + 1, math.ceil(SPARE * least_times(seconds)))
-    struck = [(kind, number) for kind in kinds for number in range(times * OFTENER.get(kind, 1))]
+    struck = [(kind, number) for kind in catalogue.kinds for number in range(catalogue.times(kind, seconds))]
     chance.shuffle(struck)
     return [
         Fault(
             at_s=_moment((place + chance.random()) / len(struck), seconds),
             kind=kind,
             host=None if kind in OF_THE_SERVER else number % HOSTS,
-            lasts_s=chance.uniform(*LASTS_S[kind]),
+            lasts_s=chance.uniform(*catalogue.lasts_s[kind]),
             luck=chance.random(),
         )
         for place, (kind, number) in enumerate(struck)

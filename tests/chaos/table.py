@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from tests.chaos.account import Problem
 from tests.chaos.faults import Struck
 from tests.chaos.history import History, Try, Wish
-from tests.chaos.schedule import OF_ONE_SERVER, Kind
+from tests.chaos.schedule import Kind
 
 AROUND_S = 6.0
 SHOWN_MOST = 10
@@ -24,7 +24,7 @@ class Row:
     provisional: int
 
 
-def rows(struck: Iterable[Struck], history: History, kinds: Sequence[Kind] = OF_ONE_SERVER) -> list[Row]:
+def rows(struck: Iterable[Struck], history: History, kinds: Iterable[Kind]) -> list[Row]:
     """A row a kind. A fault that found nothing to strike did not happen."""
     by_kind: dict[Kind, list[tuple[int, int]]] = defaultdict(list)
     for one in struck:

@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 import pytest
+from itsdangerous import TimestampSigner
 from werkzeug.test import TestResponse
 
 from tests.contract.conftest import ADMIN, ADMIN_TOKEN, Api, StartApi, problem_of
@@ -131,6 +132,17 @@ def test_a_session_ends_by_itself_and_with_the_secrets(
     assert start_api().get("/admin/live/data", headers=session).status_code == 200  # another process of the same
     monkeypatch.setattr(sessions, "SESSION_S", -1)
     assert problem_of(api.get("/admin/live/data", headers=session)) == (401, "unauthorized")
+
+
+@pytest.mark.parametrize(("ahead_s", "status"), [(1_200, 200), (-1_200, 200), (7_200, 401)])
+def test_a_session_of_a_host_whose_clock_is_minutes_off_is_one(
+    api: Api, monkeypatch: pytest.MonkeyPatch, ahead_s: int, status: int
+) -> None:
+    now_s = TimestampSigner.get_timestamp
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(TimestampSigner, "get_timestamp", lambda signer: now_s(signer) + ahead_s)
+        session = session_of(api)
+    assert api.get("/admin/live/data", headers=session).status_code == status
 
 
 def test_a_made_up_cookie_is_no_session(api: Api) -> None:

@@ -11,7 +11,7 @@ from tests.sales import SECRET, Sale, a_request, account
 from tests.servers import HOST, ID_SECRET, ValkeyServer, free_port, wait_until
 from ticketing.config import Settings
 from ticketing.errors import StoreError, StoreRefused
-from ticketing.store import opening
+from ticketing.store import durability, opening
 from ticketing.store.connection import Store
 
 
@@ -92,6 +92,27 @@ def test_a_connection_to_a_primary_that_became_a_replica_is_given_up(group: Sent
     assert store.one("ROLE")[0] == "master"
 
 
+def test_a_seller_is_refused_once_by_a_primary_that_it_has_not_met(group: SentinelGroup) -> None:
+    """So that nothing is sold before its clock is known, and whether it has all that was sold."""
+    group.wait_until_complete()
+    store = opening.store_of(settings_for(group.url), connections=4, selling=True)
+    store.ping()
+    old = group.primary()
+    group.sentinels[0].ask("FAILOVER", "sale")
+    new = group.wait_until_failed_over(old)
+    group.wait_until_complete()
+    refusals: list[str] = []
+
+    def is_met() -> bool:
+        refusals.append(role_of(store))
+        return refusals[-1] == "master"
+
+    wait_until(is_met, 15, "the new primary is met")
+    assert sum("another server is the primary now" in told for told in refusals) == 1
+    assert str(new.port) in refusals[-2]
+    store.close()
+
+
 def test_readonly_is_a_refusal_after_which_the_sentinels_are_asked_again(group: SentinelGroup, store: Store) -> None:
     primary = group.primary()
     before = store.one("CLIENT", "ID")
@@ -105,6 +126,35 @@ def test_readonly_is_a_refusal_after_which_the_sentinels_are_asked_again(group: 
     primary.ask("REPLICAOF", "NO", "ONE")
     wait_until(lambda: role_of(store) == "master", 15, "it is a primary again")
     assert store.one("CLIENT", "ID") > before
+
+
+def test_a_failover_is_unsafe_where_fewer_confirm_than_the_sentinels_list(group: SentinelGroup, store: Store) -> None:
+    """Those that are down too: they come back, perhaps when nobody else can take over."""
+    [replica] = group.replicas
+    unconfirmed = opening.store_of(settings_for(group.url, replicas_to_confirm=0), connections=1)
+    replica.suspend()
+    found = [durability.failover(one) for one in (store, unconfirmed)]
+    replica.resume()
+    unconfirmed.close()
+    assert found == [durability.Failover.SAFE, durability.Failover.UNSAFE]
+
+
+def test_a_replica_that_must_not_take_over_need_not_confirm(group: SentinelGroup, store: Store) -> None:
+    [replica] = group.replicas
+    unconfirmed = opening.store_of(settings_for(group.url, replicas_to_confirm=0), connections=1)
+    replica.ask("CONFIG", "SET", "replica-priority", 0)
+    wait_until(
+        lambda: durability.failover(unconfirmed) is durability.Failover.NONE, 30, "the sentinels have heard of it"
+    )
+    replica.ask("CONFIG", "SET", "replica-priority", 100)
+    wait_until(lambda: durability.failover(unconfirmed) is durability.Failover.UNSAFE, 30, "and again")
+    unconfirmed.close()
+
+
+def test_nobody_can_say_what_a_failover_does_without_sentinels() -> None:
+    nobody = opening.store_of(settings_for(f"redis+sentinel://{HOST}:{free_port()}/sale"), connections=1)
+    assert durability.failover(nobody) is durability.Failover.UNKNOWN
+    nobody.close()
 
 
 def test_without_a_sentinel_nothing_was_sent() -> None:
@@ -169,6 +219,25 @@ def guarded(tmp_path: Path, group: SentinelGroup) -> Iterator[str]:
 def test_the_sentinels_password_is_not_that_of_the_servers(guarded: str) -> None:
     store = opening.store_of(settings_for(f"{guarded}?sentinel_password=sesame"), connections=1)
     wait_until(lambda: role_of(store) == "master", 10, "signed in at both")
+    store.close()
+
+
+def test_a_user_of_its_own_needs_few_rights(group: SentinelGroup) -> None:
+    """Those that ops/sentinel/README.md names."""
+    group.wait_until_complete()
+    scripts = ("+@read", "+@write", "+@scripting", "+@connection", "+time", "+script", "~*", "&ticketing:confirm")
+    rights = ("reset", "on", ">word", "+role", "+wait", "+publish")
+    for node in group.nodes:
+        node.ask("ACL", "SETUSER", "shop", *rights, *scripts)
+    for sentinel in group.sentinels:
+        with redis.Redis(host=HOST, port=sentinel.port) as client:
+            of_sentinel = ("reset", "on", ">sesame", "+auth", "+sentinel|masters", "+sentinel|slaves")
+            client.execute_command("ACL", "SETUSER", "asks", *of_sentinel)
+    url = group.url.replace("//", "//shop:word@") + "?sentinel_username=asks&sentinel_password=sesame"
+    store = opening.store_of(settings_for(url), connections=1)
+    Sale(store).open(10, event_id="7")
+    assert Sale(store).tags(a_request(1, event_id="7")) == ["sold"]
+    assert durability.failover(store) is durability.Failover.SAFE
     store.close()
 
 

@@ -16,7 +16,7 @@ import pytest
 from loguru import logger
 
 from tests.buckets import ACCESS_KEY, BUCKET, SECRET_KEY, BucketServer
-from tests.servers import HOST, ID_SECRET, environment, free_port
+from tests.servers import HOST, ID_SECRET, environment, free_port, wait_until
 from ticketing.config import Settings
 from ticketing.errors import ReceiptsAway
 from ticketing.receipts import bucket as bucket_module
@@ -286,6 +286,17 @@ def test_while_a_bucket_is_away_nobody_waits_for_each_call(
     puts = [storage.put_soon(new_id(), PDF) for _ in range(64)]
     assert [type(put.exception(30)) for put in puts] == [ReceiptsAway] * 64
     assert len(silent.taken) == taken
+
+
+def test_receipts_of_a_job_are_put_side_by_side(open_bucket: Callable[..., Any], silent: SilentServer) -> None:
+    """One after the other, each would wait for a round trip, and 64 of them for a second or two."""
+    storage = open_bucket(RECEIPTS_S3_ENDPOINT=silent.url, RECEIPTS_S3_TIMEOUT_S=60)
+    puts = [storage.put_soon(new_id(), PDF) for _ in range(64)]
+    wait_until(lambda: len(silent.taken) == objects.PUT_AT_ONCE, 20, "as many are under way as may be")
+    assert not any(put.done() for put in puts)
+    waiting = [put for put in puts if not put.cancel()]
+    silent.stop()
+    assert {type(put.exception(30)) for put in waiting} == {ReceiptsAway}
 
 
 def test_a_bucket_that_is_back_is_said_to_be_and_takes_receipts(

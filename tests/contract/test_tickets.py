@@ -164,7 +164,7 @@ def test_a_receipt_that_was_cleaned_up_is_rendered_again_when_it_is_asked_for(
     for _ in range(3):
         assert api.get(purchase["receipt"]["url"]).status_code == 202
     assert api.state().receipts_pending == 1
-    api.service.dispatcher.stop()
+    api.service.again.stop()
     jobs = [job.args for job in api.service.queue._queue.jobs]
     assert jobs == [["1", [purchase["purchase_id"]]]] * 2  # the sale's job, which no worker took, and one more
     assert api.store.one("HEXISTS", keys.of_event("1").purchases, purchase["purchase_id"]) == 1

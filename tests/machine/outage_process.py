@@ -18,7 +18,7 @@ from ticketing.model import Outcome, PurchaseRequest, SaleReply
 from ticketing.outage.breaker import Breaker
 from ticketing.outage.heirs import HeirParts
 from ticketing.outage.journal import Journal
-from ticketing.outage.keeper import Keeper, KeeperParts, now_ms
+from ticketing.outage.keeper import Keeper, KeeperParts
 from ticketing.outage.lookback import Answered
 from ticketing.outage.reserve import ReserveSize
 from ticketing.sale.till import BOUGHT, Till
@@ -145,7 +145,7 @@ class Process:
 
         def rounds() -> None:
             for _ in range(GIVING_BACK_ROUNDS):
-                if done := self.keeper._settlement.give_back(now_ms()):
+                if done := self.keeper._settlement.give_back(self.sales.clock.best_ms()):
                     given_back.append(done)
                     return
 

@@ -27,6 +27,16 @@ def test_nothing_confirmed_is_lost(kind: Kind, tmp_path: Path, report: Report) -
 @pytest.mark.scale
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("kind", NAMES)
+def test_nothing_is_lost_where_both_of_two_replicas_confirm(kind: Kind, tmp_path: Path, report: Report) -> None:
+    trial = Trial(kind, 1, OneGroup(tmp_path, replicas=2))
+    verdict = trial.carry_out()
+    report(trial.row)
+    assert verdict.is_good, f"logs in {tmp_path}\n{verdict.text}"
+
+
+@pytest.mark.scale
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("kind", NAMES)
 def test_without_confirmation_the_same_fault_loses_purchases(kind: Kind, tmp_path: Path, report: Report) -> None:
     control = Control(kind, 3, OneGroup(tmp_path, confirm=0))
     verdict = control.carry_out()

@@ -23,7 +23,7 @@ class Watch:
     def __init__(self, group: SentinelGroup, history: History, event_ids: Sequence[str]) -> None:
         self.looks = 0
         self.missing: set[str] = set()  # purchases that were sold, and once were not there
-        self.seen: set[str] = set()  # every purchase and tombstone that any node ever held
+        self.strayed: set[str] = set()  # purchases of which a node knew that was deposed, and the primary did not
         self._group = group
         self._history = history
         self._keys = [keys.of_event(event_id).purchases for event_id in event_ids]
@@ -40,14 +40,15 @@ class Watch:
 
     def _run(self) -> None:
         while not self._ended.wait(EVERY_S):
-            told = self._told()
-            named = self._group.named()
+            told, named = self._told(), self._group.named()
+            held_by_others = {name for node in self._group.nodes if node.port != named for name in self._held(node)}
             for node in self._group.nodes:
-                held = self._held(node)
-                self.seen |= held
-                if held and node.port == named == self._group.named() and node.is_primary():
+                if node.port != named or not (held := self._held(node)):
+                    continue
+                if node.is_primary() and self._group.named() == named:
                     self.looks += 1
                     self.missing |= told - held
+                    self.strayed |= held_by_others - held  # a replica was looked at before: it knows no more
 
     def _told(self) -> set[str]:
         """The purchases that buyers know as sold by now."""

@@ -432,6 +432,26 @@ def test_who_buys_again_waits_for_no_bucket(far_desk: Desk) -> None:
     assert far_desk.files.asked == 0
 
 
+def test_whoever_voids_waits_for_no_bucket(tmp_path: Path) -> None:
+    """The keeper's round does, on which the end of an outage depends."""
+    files, deleted = FarFiles(tmp_path), []
+
+    def delete_slowly(purchase_ids: Iterable[str]) -> None:
+        gevent.sleep(0.01)
+        deleted.extend(purchase_ids)
+        raise ReceiptsAway("away")
+
+    files.delete_all = delete_slowly  # type: ignore[method-assign]
+    subject.deleting(files)(["1.a"])
+    assert deleted == []
+    gevent.sleep(0.05)
+    assert deleted == ["1.a"]
+    near = ReceiptFiles(tmp_path)
+    near.put("1.abcdef", PDF)
+    subject.deleting(near)(["1.abcdef"])
+    assert not near.has("1.abcdef")
+
+
 def test_no_bucket_is_asked_about_an_id_that_nobody_made(far_desk: Desk) -> None:
     for made_up in ("1." + "A" * 28, "../../etc/passwd", ""):
         assert far_desk.desk.stored(made_up) is None

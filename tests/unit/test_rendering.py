@@ -1,6 +1,5 @@
 """What a worker does with a job: one receipt's fault stays its own, the end of the job's time does not."""
 
-import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
@@ -22,13 +21,16 @@ from workers.rendering import Rendering
 
 PDF = b"%PDF-1.7\n%%EOF"
 AGE_MAX_S = DELAY_BUCKETS_S[-1]
+STORE_MS = 1_600_000_000_000  # far from this host's clock, which must not matter
 
 
 class FakeEvents:
     """Some events, or none that can be read."""
 
     def __init__(self) -> None:
-        self.known = [replace(a_state(event_id), event=replace(GALA, event_id=event_id)) for event_id in "123"]
+        self.known = [
+            replace(a_state(event_id), event=replace(GALA, event_id=event_id), as_of_ms=STORE_MS) for event_id in "123"
+        ]
         self.away = False
 
     def ids(self) -> list[str]:
@@ -115,7 +117,7 @@ class Bench:
         self.rendering = Rendering(self.events, self.outbox, self.files, self.renderer, ReceiptMetrics(self.registry))
 
     def due(self, name: str, age_s: float = 0, *, first_try: bool = True) -> str:
-        purchase = a_purchase()._replace(purchase_id=f"1.{name}", sold_at_ms=round((time.time() - age_s) * 1000))
+        purchase = a_purchase()._replace(purchase_id=f"1.{name}", sold_at_ms=round(STORE_MS - age_s * 1000))
         self.outbox.due.append(DueReceipt(purchase, NOBODY, first_try))
         return purchase.purchase_id
 

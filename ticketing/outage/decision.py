@@ -6,7 +6,7 @@ late one, does nothing.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -27,7 +27,7 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What would be done, what it risks, and the deed itself."""
+    """What would be done, what it risks (empty: nothing that could be known), and the deed itself."""
 
     would: list[Said]
     risks: list[Said]
@@ -58,10 +58,25 @@ def about_event(event_id: str, store: DecisionStore, folder: Path) -> Decision |
     )
 
 
+def about_resuming(event_id: str, store: DecisionStore, folder: Path) -> Decision | Refused:
+    """A halted sale would be taken up, after what was lost of it was put back. Raises StoreError, JournalError."""
+    told = about_event(event_id, store, folder)
+    if isinstance(told, Refused):
+        return told
+    [standing] = store.standings([event_id])
+    if not standing.seed:
+        return Refused(
+            Said(f"the store knows nothing of event {event_id}: nothing can be put back.", f"accept event {event_id}")
+        )
+    left = risks.not_put_back(standing, store.enrolled())
+    would = [*risks.put_back(standing), *told.would]
+    return replace(told, would=would, risks=[*left, *told.risks] if left else [])
+
+
 def about_lease(holder: str, event_id: str | None, store: DecisionStore, folder: Path) -> Decision | Refused:
     """The tickets of a lost holder would go back to the pool. Raises StoreError, JournalError."""
     found = inspection.journals(folder)
-    if (why := _lives_here(holder, found, store, folder)) is not None:
+    if (why := lives_here(holder, found, store, folder)) is not None:
         return Refused(why)
     wanted = store.event_ids() if event_id is None else [event_id]
     held = [
@@ -128,7 +143,7 @@ def _event_done(standing: EventStanding, reply: DecisionReply) -> Done:
     )
 
 
-def _lives_here(holder: str, found: Sequence[FoundJournal], store: DecisionStore, folder: Path) -> Said | None:
+def lives_here(holder: str, found: Sequence[FoundJournal], store: DecisionStore, folder: Path) -> Said | None:
     """Why a lease of this host is not lost; None where it may be."""
     this_host = inspection.host_id(folder)
     if not this_host or holder.rpartition("-")[0] != this_host:
@@ -155,14 +170,15 @@ def _lost_lease(
     def carry_out() -> Done:
         done = [(standing, accept(standing, lease)) for standing, lease in held]
         return Done(
-            [_lease_sentence(standing, reply) for standing, reply in done],
+            [lease_sentence(standing, reply) for standing, reply in done],
             all(reply.verdict is Verdict.ACCEPTED for _, reply in done),
         )
 
     return Decision(risks.leases_that_go_back(holder, held), risks.of_a_lost_holder(held), carry_out)
 
 
-def _lease_sentence(standing: EventStanding, reply: DecisionReply) -> Said:
+def lease_sentence(standing: EventStanding, reply: DecisionReply) -> Said:
+    """What became of one lost lease."""
     event = standing.event_id
     if reply.verdict is Verdict.ACCEPTED:
         return Said(f"Event {event}: {counted_is(reply.tickets, 'ticket')} in the pool again.")

@@ -5,12 +5,13 @@ open, and is left as it is where something is.
 """
 
 import secrets
-import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ticketing.errors import StoreError
 from ticketing.model import EventState
 from ticketing.outage import slots
 from ticketing.outage.breaker import Breaker
@@ -18,9 +19,13 @@ from ticketing.outage.holder import Holder, Tally
 from ticketing.outage.journal import Content, Journal, JournalDamaged, JournalError, parse
 from ticketing.outage.journal_writer import JournalWriter, Offload
 from ticketing.outage.lookback import Answered
+from ticketing.outage.presence import Presence
 from ticketing.outage.reserve import EventReserve, ReserveSize
+from ticketing.outage.ring import Ring
 from ticketing.outage.settlement import OnSettled, OnVoided, Settlement
 from ticketing.outage.slots import Slot
+from ticketing.store.connection import StoreClock
+from ticketing.store.hosts import HostStore
 from ticketing.store.leases import LeaseStore, Settled
 from ticketing.store.sale import SaleStore, Versions
 
@@ -44,6 +49,9 @@ class HeirParts:
     on_voided: OnVoided
     offload: Offload
     open_journal: Callable[[Path], Journal]
+    hosts: HostStore | None = None  # None where no other host sells from the store
+    ring: Ring | None = None  # of the process that settles it
+    afresh: Callable[[], None] = lambda: None  # every connection of this process is closed
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +132,14 @@ def settle(slot: Slot, parts: HeirParts) -> Inheritance:
         states = parts.states()
         holder.learn(states)
         settlement = _settlement(holder, parts, inherited.note)
-        inherited.emptied = _settle_whole(holder, settlement)
+        if holder.presence is not None:  # looked first: a name that another host lives under is left to it
+            settlement.look()
+            with suppress(StoreError):
+                holder.presence.beat()
+        inherited.emptied = _settle_whole(holder, settlement, parts.sales.clock)
+        if holder.presence is not None and inherited.emptied:
+            with suppress(StoreError):
+                holder.presence.leave()
     finally:
         holder.close(empty=inherited.emptied)
     inherited.handed_back = holder.breaker.counts.handed_back
@@ -144,21 +159,25 @@ def _open(slot: Slot, parts: HeirParts) -> Holder:
         raise
     writer = JournalWriter(journal, parts.offload)
     writer.start()
-    holder = Holder(slot.holder, secrets.token_hex(8), writer, parts.versions, Breaker())
+    nonce = secrets.token_hex(8)
+    presence = None if parts.hosts is None else Presence(parts.hosts, slot.holder, nonce)
+    holder = Holder(slot.holder, nonce, writer, parts.versions, Breaker(), presence)
     holder.adopt(content)
     return holder
 
 
 def _settlement(holder: Holder, parts: HeirParts, on_settled: OnSettled) -> Settlement:
-    return Settlement(holder, parts.leases, parts.sales, Answered(), NOTHING_LEASED, on_settled, parts.on_voided)
+    answered = Answered(parts.ring)
+    reports = (on_settled, parts.on_voided)
+    return Settlement(holder, parts.leases, parts.sales, answered, NOTHING_LEASED, *reports, afresh=parts.afresh)
 
 
-def _settle_whole(holder: Holder, settlement: Settlement) -> bool:
+def _settle_whole(holder: Holder, settlement: Settlement, clock: StoreClock) -> bool:
     """Whether nothing is left to do, after as many rounds as do something."""
     idle = 0
     while idle < ROUNDS_WITHOUT_PROGRESS:
         before = holder.tally()
-        if settlement.give_back(time.time_ns() // 1_000_000):
+        if settlement.give_back(clock.best_ms()):
             return True
         idle = idle + 1 if holder.tally() == before else 0
     return False

@@ -4,10 +4,13 @@ What must stay true: one greenlet and one greeting at a time probe the store, ho
 promised is settled before anything else; a journal that can't be used turns off the reserve, loudly, never the sale.
 """
 
+import contextlib
+import os
 import secrets
+import socket
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +18,7 @@ import gevent
 from gevent.event import Event as Signal
 from loguru import logger
 
-from ticketing.errors import StoreError, Unavailable, WrongIdSecret
+from ticketing.errors import NodeFailed, StoreError, Unavailable, WrongIdSecret
 from ticketing.model import PurchaseRequest, SaleReply
 from ticketing.outage import heirs, slots
 from ticketing.outage.breaker import SALES_FROM_THE_JOURNAL, Breaker
@@ -24,14 +27,18 @@ from ticketing.outage.holder import Holder, Tally
 from ticketing.outage.journal import JournalDamaged, JournalError
 from ticketing.outage.journal_writer import JournalWriter, NoJournal
 from ticketing.outage.lookback import Answered
+from ticketing.outage.presence import Presence
+from ticketing.outage.putting_back import PuttingBack
 from ticketing.outage.reserve import ReserveSize
 from ticketing.outage.settlement import Settlement
 from ticketing.outage.slots import Slot
+from ticketing.store.put_back import PutBackStore
 
 ROUND_S = 0.25
 HEIRS_EVERY_S = 5.0
 PAUSE_S = 0.01  # at least, between two rounds, however often it is woken
 STOP_PAUSE_S = 0.05
+ANOTHER_HOST = "another host sells under this host's id: its journal folder was copied"
 ONLY_503 = "there is no reserve to sell from, so every purchase is answered 503"
 
 
@@ -44,6 +51,8 @@ class KeeperParts:
     greet: Callable[[], None]  # raises StoreError; asks the store also while the breaker is open
     secret_fingerprint: str
     answered: Answered
+    fingerprints: str = ""  # of what every host should have in common, to be told
+    put_back: PutBackStore | None = None
 
 
 class Keeper:
@@ -59,6 +68,7 @@ class Keeper:
         self._on_round = on_round
         self._slot: Slot | None = None
         self._nonce = secrets.token_hex(8)
+        self._putting_back = self._make_putting_back()
         self._holder, self._settlement = self._work_with(NoJournal(), "")
         self._why_no_slot = ""
         self._another_secret: str | None = None  # why nothing may be sold, where the store is another shop's
@@ -66,8 +76,10 @@ class Keeper:
         self._left_alone: dict[Path, tuple[int, int]] = {}  # journals that were looked after, as they were then
         self._troubles: dict[Path, str] = {}  # of journals that are tried again
         self._decisions = self._holder.decisions  # when those were left alone
+        self._nodes_away: Sequence[str] = ()  # at the last round
         self._to_report = False  # an outage ended, and its last line is still to be said
         self._stopping = False
+        self._doubted = False  # whether a connection may lead to an older store
         self._wake = Signal()
         self._worker: gevent.Greenlet[..., None] | None = None
 
@@ -94,13 +106,23 @@ class Keeper:
                 gevent.sleep(STOP_PAUSE_S)
         except StoreError as error:
             logger.warning("stopped while Redis is away: {}", error)
+        else:
+            self._leave()
         if (left := self.tally()) != NOTHING_TO_DO:
             where = "in the journal" if self._slot is not None else "in memory, and so lost"
             logger.warning("stopped with {} left {}", left, where)
 
+    def _leave(self) -> None:
+        """Who looks for lost hosts is told that this one is none. Raises nothing."""
+        if self._holder.presence is not None and not self.breaker.is_open and self.tally() == NOTHING_TO_DO:
+            with contextlib.suppress(StoreError):
+                self._holder.presence.leave()
+
     def _give_back(self) -> bool:
         """Whether nothing is left to do. Without a slot nothing was leased. Raises StoreError."""
-        return self._settlement.give_back(now_ms()) or (self._slot is None and self._holder.owes_nothing)
+        if self._putting_back is not None:
+            self._putting_back.leave()
+        return self._settlement.give_back(self._now_ms()) or (self._slot is None and self._holder.owes_nothing)
 
     def tally(self) -> Tally:
         """How much may be sold without Redis, and how much is still to be done."""
@@ -110,6 +132,18 @@ class Keeper:
     def halted_events(self) -> set[str]:
         """Events that are halted, those included that the store has lost and so does not list."""
         return self._holder.halted_events
+
+    @property
+    def why_no_reserve(self) -> str:
+        """Why nothing can be sold while Redis is away, where that is a fault; "" where it is none."""
+        if self._holder.is_disowned:
+            return ANOTHER_HOST
+        return self._why_no_slot if self._slot is None else ""
+
+    @property
+    def is_copied(self) -> bool:
+        """Whether another process sells under this host's id."""
+        return self._holder.is_disowned
 
     @property
     def is_full(self) -> bool:
@@ -142,7 +176,11 @@ class Keeper:
     def _sell(self, seed: str, request: PurchaseRequest) -> SaleReply:
         if self._another_secret is not None:
             raise Unavailable(self._another_secret)
-        return self._holder.sell(seed, request, now_ms())
+        return self._holder.sell(seed, request, self._now_ms())
+
+    def _now_ms(self) -> int:
+        """The store's time, also while it is away: hosts whose clocks are apart sell and close as one."""
+        return self._parts.heirs.sales.clock.best_ms()
 
     def void_unkeyed(self, seed: str, request: PurchaseRequest) -> None:
         """A purchase that nobody can ask for again will hold no ticket, whatever late scripts do."""
@@ -155,6 +193,11 @@ class Keeper:
         self._trip(reason)
         self._wake.set()
 
+    def doubt(self) -> None:
+        """A script found the store older than it was: the next round looks over fresh connections."""
+        self._doubted = True
+        self.look_now()
+
     def look_now(self) -> None:
         """The next round comes at once: leases are to be given back, or the store seems to have gone back."""
         self._wake.set()
@@ -162,6 +205,13 @@ class Keeper:
     def _trip(self, reason: str) -> None:
         means = SALES_FROM_THE_JOURNAL if self.tally().reserve_tickets else ONLY_503
         self.breaker.trip(f"Redis can't be used ({reason})", means)
+        if self._putting_back is not None:
+            self._putting_back.interrupted()
+
+    def _make_putting_back(self) -> PuttingBack | None:
+        store = self._parts.put_back
+        name = f"{socket.gethostname()}:{os.getpid()}:{self._nonce[:8]}"
+        return None if store is None else PuttingBack(self._parts.answered.ring, store, name)
 
     def _greet(self) -> None:
         """Raises StoreError."""
@@ -219,8 +269,11 @@ class Keeper:
 
     def _work_with(self, writer: JournalWriter | NoJournal, name: str) -> tuple[Holder, Settlement]:
         parts, answered = self._parts.heirs, self._parts.answered
-        holder = Holder(name, self._nonce, writer, parts.versions, self.breaker)
-        reports = (parts.on_settled, parts.on_voided)
+        presence = None
+        if parts.hosts is not None and name:
+            presence = Presence(parts.hosts, name, self._nonce, self._parts.fingerprints)
+        holder = Holder(name, self._nonce, writer, parts.versions, self.breaker, presence)
+        reports = (parts.on_settled, parts.on_voided, self._putting_back, parts.afresh)
         return holder, Settlement(holder, parts.leases, parts.sales, answered, self._size, *reports)
 
     def _run(self) -> None:
@@ -236,20 +289,30 @@ class Keeper:
     def _try_round(self) -> None:
         try:
             self._round()
+        except NodeFailed as error:  # of one node: the rest of this round comes again with the next
+            logger.debug("a round of the reserve was cut short: {}", error)
         except StoreError as error:
             self._trip(str(error))
         finally:
             self._on_round(self.tally())
 
     def _round(self) -> None:
+        if self._doubted:
+            self._doubted = False
+            self._parts.heirs.afresh()
         if self.breaker.is_open:
             self._greet()
             if not self.breaker.may_close():
                 return
             self._settlement.look()  # before anybody is sold to: it may have come back older than it was
+            self._tell_outage()
             self.breaker.close()
             self._to_report = True
-        self._settlement.round(self._parts.heirs.states(), now_ms())
+        self._note_nodes()
+        self._give_sign_of_life()  # before a lease is changed: another process under our name must know whose it is
+        self._settlement.round(self._parts.heirs.states(), self._now_ms())
+        if self._putting_back is not None and not self._nodes_away:  # theirs may come back older yet
+            self._putting_back.turn(time.monotonic())
         if time.monotonic() - self._heirs_looked_s >= HEIRS_EVERY_S:
             self._heirs_looked_s = time.monotonic()
             if self._slot is None:
@@ -259,6 +322,29 @@ class Keeper:
         if self._to_report and self.tally().unsettled == 0:
             self._to_report = False
             self.breaker.say_settled()
+
+    def _note_nodes(self) -> None:
+        """When a node of a cluster comes back, what waited for it can be done, and it may have come back older."""
+        if (away := self.breaker.nodes_away()) != self._nodes_away:
+            self._nodes_away = away
+            self._left_alone.clear()
+            if self._putting_back is not None:
+                self._putting_back.interrupted()
+
+    def _tell_outage(self) -> None:
+        if (presence := self._holder.presence) is not None:
+            now_ms = self._now_ms()
+            presence.had_outage(now_ms - round(self.breaker.lasted_s * 1000), now_ms)
+
+    def _give_sign_of_life(self) -> None:
+        """Where it can't be given nothing else suffers: it comes again, and whose sign is missing is known by that."""
+        presence = self._holder.presence
+        if presence is None or not presence.is_due():
+            return
+        try:
+            presence.beat()
+        except StoreError as error:
+            logger.debug("no sign of life: {}", error)
 
     def _settle_heirs(self) -> None:
         """Journals of this host that nobody holds are settled and emptied, and their leases given back.
@@ -313,8 +399,3 @@ def _tell(inherited: Inheritance) -> None:
 def _stamp(path: Path) -> tuple[int, int]:
     now = path.stat()
     return now.st_size, now.st_mtime_ns
-
-
-def now_ms() -> int:
-    """This host's clock, which is all there is in an outage."""
-    return time.time_ns() // 1_000_000

@@ -44,10 +44,10 @@ class ReceiptFiles:
         temporary = path.with_name(f".{purchase_id}.{secrets.token_hex(8)}.tmp")  # containers share process ids
         try:
             try:
-                _write(temporary, pdf)
+                write_new(temporary, pdf)
             except FileNotFoundError:
                 self._make(path.parent)
-                _write(temporary, pdf)
+                write_new(temporary, pdf)
             temporary.replace(path)
         except BaseException:  # a full disk, or the end of the job's time: each try would leave another file
             temporary.unlink(missing_ok=True)
@@ -143,7 +143,7 @@ class ReceiptFiles:
                         yield from entries
 
 
-def _write(path: Path, content: bytes) -> None:
+def write_new(path: Path, content: bytes) -> None:
     """A new file that only its owner reads, whatever the umask. Raises OSError."""
     with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE), "wb") as file:  # noqa: PTH123 - of a handle
         file.write(content)

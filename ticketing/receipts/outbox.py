@@ -6,23 +6,50 @@ process drops (a crash, a queue that is away, a full buffer) the sweeper enqueue
 
 import time
 from collections import defaultdict
+from collections.abc import Callable, Iterable
+from typing import Protocol
 
 import gevent
 from gevent.event import Event as Signal
 from loguru import logger
 
-from ticketing.errors import StoreError
-from ticketing.store.queue import ReceiptQueue
+from ticketing.errors import ReceiptsAway, StoreError
+from ticketing.receipts.storage import ReceiptStorage
 
 MOST = 100_000  # ids that wait here; past that the sweeper's turn is soon enough
 BUSY_JOBS = 4  # that wait: the workers have enough to do for now
 PATIENCE_S = 1.0
 
 
+def deleting(files: ReceiptStorage) -> Callable[[list[str]], None]:
+    """What deletes receipts, and keeps its caller no longer than a disk does: a bucket may hang."""
+
+    def delete(purchase_ids: list[str]) -> None:
+        try:
+            files.delete_all(purchase_ids)
+        except ReceiptsAway as error:
+            logger.error("receipts of voided purchases are left behind: {}", error)
+
+    def delete_soon(purchase_ids: list[str]) -> None:
+        gevent.spawn(delete, purchase_ids)
+
+    return files.delete_all if files.is_near else delete_soon
+
+
+class JobQueue(Protocol):
+    """Where jobs are put. Both raise StoreError."""
+
+    def enqueue(self, event_id: str, jobs: Iterable[list[str]]) -> None:
+        """One job for each list of purchase ids."""
+
+    def depth(self) -> int:
+        """How many jobs wait."""
+
+
 class Dispatcher:
     """Collects the purchases of this process for a moment, and enqueues one job for many of them."""
 
-    def __init__(self, queue: ReceiptQueue, *, collect_ms: int, job_size: int) -> None:
+    def __init__(self, queue: JobQueue, *, collect_ms: int, job_size: int) -> None:
         self._queue = queue
         self._collect_s = collect_ms / 1000
         self._job_size = job_size

@@ -7,13 +7,16 @@ from typing import Any
 
 from ticketing import addresses
 from ticketing.config import Settings
-from ticketing.errors import SettingsError, StoreRefused
+from ticketing.errors import StoreRefused
 from ticketing.store.connection import Confirmation, Store, open_store
 from ticketing.store.queue import CONNECTIONS, QueueClient, open_client
 
 
-def store_of(settings: Settings, *, connections: int, timeout_s: float | None = None) -> Store:
-    """The store; connects when it is first used. Raises SettingsError where there is none."""
+def store_of(settings: Settings, *, connections: int, timeout_s: float | None = None, selling: bool = False) -> Store:
+    """The store; connects when it is first used. Raises SettingsError where there is none.
+
+    `selling`: a primary that is not the one of before refuses once, so that its seller looks at it first.
+    """
     address = addresses.parse(settings.store_url)
     confirmation = Confirmation(settings.replicas_to_confirm, settings.confirm_timeout_ms)
     limits = _limits(settings, connections)
@@ -22,9 +25,11 @@ def store_of(settings: Settings, *, connections: int, timeout_s: float | None = 
     if address.is_sentinel:
         from ticketing.store.sentinel import open_sentinel_store
 
-        return open_sentinel_store(address, confirmation=confirmation, **limits)
+        return open_sentinel_store(address, confirmation=confirmation, wary=selling, **limits)
     if address.is_cluster:
-        raise SettingsError("redis+cluster:// is not served yet")
+        from ticketing.store.cluster import open_cluster
+
+        return open_cluster(address, confirmation=confirmation, **limits)
     return open_store(address.url, confirmation=confirmation, **limits)
 
 

@@ -66,9 +66,9 @@ def open_client(url: str, *, timeout_s: float, connect_timeout_s: float) -> redi
 class ReceiptQueue:
     """Where receipt jobs are put."""
 
-    def __init__(self, client: redis.Redis, *, job_timeout_s: int) -> None:
+    def __init__(self, client: redis.Redis, *, job_timeout_s: int, name: str = QUEUE) -> None:
         self.client = client
-        self._queue = Queue(QUEUE, connection=client, serializer=SERIALIZER)
+        self._queue = Queue(name, connection=client, serializer=SERIALIZER)
         self._job_timeout_s = job_timeout_s
         self._said_swept_s = -math.inf
         self.carried: Carried | None = None  # the traces of purchases, where there are any, for their receipts
@@ -127,8 +127,10 @@ class ReceiptWorker(SimpleWorker):
     max_connection_wait_time = RECONNECT_WAIT_MAX_S
 
 
-def run_worker(client: redis.Redis, name: str) -> None:
+def run_worker(client: redis.Redis, name: str, first: str | None = None) -> None:
     """Work on receipt jobs until a signal ends it, in this process: the supervisor is what restarts it.
+
+    `first` is a queue whose jobs only this worker and its neighbours can do.
 
     A forked work horse a job costs 15 ms and would compile each event's page again; see design.md. Raises StoreError
     where the queue goes away while it does anything but wait for a job.
@@ -136,7 +138,7 @@ def run_worker(client: redis.Redis, name: str) -> None:
     _await(client)
     with as_store_errors():
         worker = ReceiptWorker(
-            [QUEUE],
+            [QUEUE] if first is None else [first, QUEUE],
             name=name,
             connection=client,
             serializer=SERIALIZER,

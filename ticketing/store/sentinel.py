@@ -2,8 +2,10 @@
 
 What must stay true: whatever fails before a connection is ready has sent nothing, and so is a refusal. Sentinels are
 asked with short timeouts of their own, by one at a time. A connection to another server than they named last is given
-up as soon as it is free. That a deposed primary is written to all the same can't be prevented here; what is written to
-it is not confirmed by replicas.
+up as soon as it is free. Who sells is refused once by a primary that it has not met before: what it believes of the
+store (its clock, how far it has come) is looked at before it goes on.
+
+That a deposed primary is written to all the same can't be prevented here; replicas don't confirm what it writes.
 """
 
 import threading
@@ -51,6 +53,7 @@ class Sentinels:
         self._doubted = False
         self.on_change: Callable[[], None] = lambda: None
         self.named: HostAndPort | None = None  # the primary, when they were asked last
+        self.met: HostAndPort | None = None  # the primary to which somebody wary was connected last
 
     def primary(self) -> HostAndPort:
         """Where the primary is. Raises MasterNotFoundError where none of them knows one that is up."""
@@ -102,9 +105,13 @@ class Sentinels:
 class PrimaryConnection(redis.Connection):
     """A connection to the primary of the moment at which it was made."""
 
-    def __init__(self, *, sentinels: Sentinels, hangs_up: bool, **settings: Any) -> None:
-        """`hangs_up`: a refusal to write breaks the connection, which is what RQ knows how to wait for."""
+    def __init__(self, *, sentinels: Sentinels, wary: bool, hangs_up: bool, **settings: Any) -> None:
+        """`wary`: the first try to connect to another primary than before is refused.
+
+        `hangs_up`: a refusal to write breaks the connection, which is what RQ knows how to wait for.
+        """
         self._sentinels = sentinels
+        self._wary = wary
         self._hangs_up = hangs_up
         super().__init__(**settings)
 
@@ -128,6 +135,13 @@ class PrimaryConnection(redis.Connection):
         if role not in ("master", b"master"):
             self._sentinels.doubt()
             raise redis.ConnectionError(f"{self.host}:{self.port} is no primary: {role!r}")
+        if self._wary:
+            self._meet((self.host, self.port))
+
+    def _meet(self, primary: HostAndPort) -> None:
+        before, self._sentinels.met = self._sentinels.met, primary
+        if before not in (None, primary):
+            raise redis.ConnectionError(f"another server is the primary now: {self.host}:{self.port}")
 
     def read_response(self, *args: Any, **settings: Any) -> Any:
         """Like redis-py's; a server that turns out to be a replica is asked nothing more on this connection."""
@@ -166,25 +180,33 @@ class SentinelStore(Store):
         self._sentinels.close()
 
 
-def open_sentinel_store(address: Address, *, confirmation: Confirmation, **limits: Any) -> SentinelStore:
+def open_sentinel_store(address: Address, *, confirmation: Confirmation, wary: bool, **limits: Any) -> SentinelStore:
     """The store behind sentinels. Connects when it is first used."""
-    pool, sentinels = _pool(address, hangs_up=False, decode=True, **limits)
+    pool, sentinels = _pool(address, wary=wary, hangs_up=False, decode=True, **limits)
     return SentinelStore(cast(Pool, pool), sentinels, confirmation)
 
 
 def open_sentinel_client(address: Address, **limits: Any) -> redis.Redis:
     """The same for a library that speaks Redis itself."""
-    pool, _ = _pool(address, hangs_up=True, decode=False, **limits)
+    pool, _ = _pool(address, wary=False, hangs_up=True, decode=False, **limits)
     return redis.Redis(connection_pool=pool)
 
 
 def _pool(
-    address: Address, *, hangs_up: bool, decode: bool, timeout_s: float, connect_timeout_s: float, connections: int
+    address: Address,
+    *,
+    wary: bool,
+    hangs_up: bool,
+    decode: bool,
+    timeout_s: float,
+    connect_timeout_s: float,
+    connections: int,
 ) -> tuple[redis.BlockingConnectionPool, Sentinels]:
     sentinels = Sentinels(address, timeout_s=connect_timeout_s)
     pool = redis.BlockingConnectionPool(
         connection_class=SecurePrimaryConnection if address.tls else PrimaryConnection,
         sentinels=sentinels,
+        wary=wary,
         hangs_up=hangs_up,
         username=address.username,
         password=address.password,

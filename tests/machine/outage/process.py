@@ -18,7 +18,7 @@ from ticketing.outage import heirs, slots
 from ticketing.outage.breaker import Breaker
 from ticketing.outage.heirs import HeirParts
 from ticketing.outage.journal import FORMAT_LINE, JournalError, parse
-from ticketing.outage.keeper import Keeper, KeeperParts, now_ms
+from ticketing.outage.keeper import Keeper, KeeperParts
 from ticketing.outage.lookback import Answered
 from ticketing.outage.reserve import ReserveSize
 from ticketing.store import keys
@@ -128,9 +128,9 @@ class Process:
         """Settle and give back everything of this host; what is left after so many rounds, in words."""
         settlement, holder = self.keeper._settlement, self.keeper._holder
         for _ in range(rounds):
-            settlement.round(self.events.read(list(self.world.event_ids)), now_ms())
+            settlement.round(self.events.read(list(self.world.event_ids)), self.sales.clock.best_ms())
             self.keeper._settle_heirs()
-            if settlement.give_back(now_ms()) and not self.unsettled_journals():
+            if settlement.give_back(self.sales.clock.best_ms()) and not self.unsettled_journals():
                 return ""
         return f"{holder.tally()}, {self.unsettled_journals()}"
 
