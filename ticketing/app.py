@@ -54,6 +54,7 @@ from ticketing.sale.till import Till
 from ticketing.store import durability
 from ticketing.store.connection import GuardedStore, Store, StoreClock
 from ticketing.store.events import EventStore
+from ticketing.store.hosts import HostStore
 from ticketing.store.leases import LeaseStore, Settled
 from ticketing.store.opening import queue_client_of, store_of
 from ticketing.store.outbox import OutboxStore
@@ -109,7 +110,7 @@ class Service:
         self.registry = registry
         self.metrics = SaleMetrics(registry)
         self.counts = AnswerCounts(self.metrics)
-        self.breaker = Breaker(self._on_outage)
+        self.breaker = Breaker(self._on_outage, stores.selling.nodes_away)
         self.probe = stores.keeping
         self._stores = stores
         self.store = store = GuardedStore(stores.reading, lambda: self.breaker.is_open)
@@ -204,6 +205,7 @@ class Service:
             on_voided=self.files.delete_all,
             offload=offload,
             open_journal=partial(Journal, fsync=settings.journal_fsync),
+            hosts=HostStore(self.probe),
             ring=answered.ring,
             afresh=self._forget_connections,
         )
@@ -213,6 +215,7 @@ class Service:
             lambda: self.sales.greet(fingerprint, self.probe),
             fingerprint,
             answered,
+            self.identity.fingerprints_of(settings.admin_token, settings.signing_key),
             PutBackStore(self.probe, versions, due_ms=settings.receipt_due_ms),
         )
         size = ReserveSize(settings.reserve_tickets, settings.reserve_per_mille, settings.reserve_low_water)
@@ -246,10 +249,11 @@ class Service:
             self.metrics.settled[outcome].inc()
 
     def _on_round(self, tally: Tally) -> None:
-        self.metrics.outage.set(self.breaker.is_open)
+        self.metrics.outage.set(self.breaker.is_felt)
         self.metrics.reserve.set(tally.reserve_tickets)
         self.metrics.unsettled.set(tally.unsettled + tally.parked)
         self.metrics.parked.set(tally.parked)
+        self.metrics.copied.set(self.keeper.is_copied)
         self.metrics.voids.set(tally.voids)
 
     def _on_batch(self, report: BatchReport) -> None:

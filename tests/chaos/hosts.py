@@ -246,12 +246,23 @@ class OneServer(World):
 
 
 class OneGroup(World):
-    """A world with a primary, a replica and three sentinels."""
+    """A world with a primary, its replicas and three sentinels."""
 
-    def __init__(self, folder: Path, *, confirm: int = 1, options: Sequence[str] = (), hasty: bool = True) -> None:
-        super().__init__(folder, ONE_GROUP, REPLICAS_TO_CONFIRM=confirm)
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        replicas: int = 1,
+        confirm: int | None = None,
+        options: Sequence[str] = (),
+        hasty: bool = True,
+        **settings: object,
+    ) -> None:
+        """`confirm`: how many replicas must have each purchase; all of them, unless it is given."""
+        self.confirm = replicas if confirm is None else confirm
+        super().__init__(folder, ONE_GROUP, REPLICAS_TO_CONFIRM=self.confirm, **settings)
         users = [_user(number) for number in range(HOSTS)]
-        self.group = SentinelGroup(folder / "group", users=users, options=options, hasty=hasty)
+        self.group = SentinelGroup(folder / "group", replicas, users=users, options=options, hasty=hasty)
 
     def open_store(self, timeout_s: float = 5.0) -> Store:
         return self.group.primary().server.store(timeout_s)

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 
 from tests.clusters import ClusterNode, ValkeyCluster, event_ids_on
-from tests.sales import SEED, Sale, a_request
+from tests.sales import SECRET, SEED, Sale, a_request
 from tests.servers import HOST, ID_SECRET, ValkeyServer, free_port, wait_until
 from ticketing import addresses
 from ticketing.config import Settings
 from ticketing.doctor import command as doctor
 from ticketing.doctor.finding import Level
-from ticketing.errors import OutcomeUnknown, StoreError, StoreRefused
+from ticketing.errors import NodeAway, NodeFailed, StoreError, StoreRefused
 from ticketing.model import Outcome, SaleReply
 from ticketing.store import condition, durability, keys, scripts
 from ticketing.store.cluster import ClusterStore, open_cluster
@@ -148,9 +148,9 @@ def test_a_slot_on_its_way_refuses_what_it_has_in_part_and_loses_nothing(
     source = cluster.owner(info_of(event_id))
     target = another(cluster, source)
     cluster.begin_move(info_of(event_id), target)
-    assert outcomes(buy_each(sale, ids)) == [Outcome.REFUSED, Outcome.SOLD, Outcome.SOLD]
+    assert outcomes(buy_each(sale, ids)) == [Outcome.NODE_AWAY, Outcome.SOLD, Outcome.SOLD]
     assert cluster.move_keys(info_of(event_id), source, target) > 0
-    assert outcomes(buy_each(sale, ids)) == [Outcome.REFUSED, Outcome.SOLD, Outcome.SOLD]
+    assert outcomes(buy_each(sale, ids)) == [Outcome.NODE_AWAY, Outcome.SOLD, Outcome.SOLD]
     cluster.end_move(info_of(event_id), source, target)
     assert outcomes(buy_each(sale, ids)) == [Outcome.SOLD] * 3
     assert [sold(cluster, each) for each in ids] == [2, 4, 4]
@@ -177,10 +177,9 @@ def test_what_is_redirected_is_confirmed_where_it_was_done(
     finally:
         if not replica_lives:
             replica.resume()
-    assert reply.outcome is (Outcome.SOLD if replica_lives else Outcome.UNKNOWN), reply
+    assert reply.outcome is (Outcome.SOLD if replica_lives else Outcome.NODE_FAILED), reply
     cluster.end_move(info_of(event_id), source, target)
     assert sold(cluster, event_id) == 2
-    store.one("ZREM", keys.of_event(event_id).receipts, "placeholder")
 
 
 def test_behind_a_moved_slot_nothing_counts_that_the_new_replicas_do_not_have(
@@ -197,7 +196,7 @@ def test_behind_a_moved_slot_nothing_counts_that_the_new_replicas_do_not_have(
         (reply,) = buy_each(sale, [ids[0]])
     finally:
         replica.resume()
-    assert reply.outcome is Outcome.UNKNOWN
+    assert reply.outcome is Outcome.NODE_FAILED
     assert "not confirmed by 1" in reply.detail
 
 
@@ -218,7 +217,7 @@ def test_the_events_beside_one_that_moved_are_confirmed_all_the_same(
     store._slots.move(slot_of(info_of(first)), (HOST, node.port))  # ... and is wrong once more
     replica.suspend()
     try:
-        assert outcomes(buy_each(sale, [first, second])) == [Outcome.SOLD, Outcome.UNKNOWN]
+        assert outcomes(buy_each(sale, [first, second])) == [Outcome.SOLD, Outcome.NODE_FAILED]
     finally:
         replica.resume()
 
@@ -236,23 +235,38 @@ def test_a_replay_is_confirmed_by_what_is_written_now(cluster: ValkeyCluster, st
     replica = cluster.replica_of(cluster.owner(info_of(ids[0])))
     replica.suspend()
     try:
-        assert sale.tags(again) == ["unknown"]
+        assert sale.tags(again) == ["node_failed"]
         assert outcomes(buy_each(sale, ids[1:])) == [Outcome.SOLD] * 2
     finally:
         replica.resume()
     wait_until(lambda: sale.tags(again) == ["replayed"], 10)
 
 
-def test_a_greeting_is_answered_where_every_node_confirms(cluster: ValkeyCluster, store: ClusterStore) -> None:
-    sale, ids = a_sale(cluster, store)
-    sale.sales.greet("fingerprint-of-the-id-secret")
-    replica = cluster.replica_of(cluster.owner(info_of(ids[1])))
+@pytest.mark.parametrize("its_own", [True, False], ids=["its own", "another's"])
+def test_a_greeting_is_answered_where_the_node_of_the_secret_confirms(
+    cluster: ValkeyCluster, store: ClusterStore, its_own: bool
+) -> None:
+    sale = Sale(store)
+    node = cluster.owner(keys.ID_SECRET)
+    replica = cluster.replica_of(node if its_own else another(cluster, node))
     replica.suspend()
     try:
-        with pytest.raises(StoreRefused, match="not confirmed"):
-            sale.sales.greet("fingerprint-of-the-id-secret")
+        if its_own:
+            with pytest.raises(StoreRefused, match="not confirmed"):
+                sale.sales.greet(SECRET)
+        else:
+            sale.sales.greet(SECRET)
+        assert len(store.nodes_away()) == 1
     finally:
         replica.resume()
+    wait_until(lambda: not _still_away(store), 10, "it is tried again")
+    sale.sales.greet(SECRET)
+
+
+def _still_away(store: ClusterStore) -> bool:
+    """Asking for anything is what finds out."""
+    store.exchange([("GET", keys.ID_SECRET)])
+    return bool(store.nodes_away())
 
 
 def test_a_node_that_fails_fails_its_own_commands_and_its_replica_takes_them_over(tmp_path: Path) -> None:
@@ -266,9 +280,10 @@ def test_a_node_that_fails_fails_its_own_commands_and_its_replica_takes_them_ove
         node.kill()
         first, second, third = buy_each(sale, ids)
         assert (first.outcome, third.outcome) == (Outcome.SOLD, Outcome.SOLD)
-        assert second.outcome in (Outcome.UNKNOWN, Outcome.REFUSED)
+        assert second.outcome in (Outcome.NODE_FAILED, Outcome.NODE_AWAY)
         (refused,) = store.exchange([("HGET", info_of(ids[1]), "sold")])
-        assert isinstance(refused, StoreRefused)
+        assert isinstance(refused, NodeAway)
+        assert store.nodes_away() == [f"{HOST}:{node.port}"]
         with pytest.raises(StoreError):
             store.one("HGET", info_of(ids[1]), "sold")
         node.start()  # the replica needs one of its own before it confirms anything
@@ -312,7 +327,7 @@ def test_unread_replies_are_never_taken_for_those_to_the_next_commands(
 
     sale, ids = a_sale(cluster, store)
     with monkeypatch.context() as patch:
-        patch.setattr("ticketing.store.cluster.reply_of", die)
+        patch.setattr("ticketing.store.pipeline.reply_of", die)
         with pytest.raises(Killed):
             store.exchange([("HGET", info_of(event_id), "seed") for event_id in ids])
     assert store.exchange([("HGET", info_of(event_id), "sold") for event_id in ids]) == ["0"] * 3
@@ -326,7 +341,8 @@ def test_an_unconfirmed_pipeline_is_unknown_as_a_whole(cluster: ValkeyCluster, s
         (reply,) = store.exchange_confirmed([("SET", "a", "1")])
     finally:
         replica.resume()
-    assert isinstance(reply, OutcomeUnknown)
+    assert isinstance(reply, NodeFailed)
+    assert not isinstance(reply, NodeAway)
 
 
 def test_the_doctor_looks_at_every_node(cluster: ValkeyCluster, tmp_path: Path) -> None:
@@ -375,3 +391,40 @@ def test_replicas_that_could_take_over_are_counted_also_while_they_are_away(
     assert store.replicas_of_each() == [1, 1, 1]
     assert store.replicas() == 1
     assert [server.replicas() for server in store.servers()] == [1, 1, 1]
+
+
+def test_a_store_fails_as_a_whole_where_every_node_does(tmp_path: Path) -> None:
+    cluster = ValkeyCluster(tmp_path)
+    cluster.start()
+    store = cluster.store(timeout_s=1.0)
+    try:
+        sale, ids = a_sale(cluster, store)
+        for node in cluster.nodes:
+            node.suspend()
+        assert set(outcomes(buy_each(sale, ids))) == {Outcome.UNKNOWN}
+        with pytest.raises(StoreRefused):
+            sale.sales.greet(SECRET)
+        with pytest.raises(StoreRefused):
+            store.one("HGET", info_of(ids[0]), "seed")
+        for node in cluster.nodes:
+            node.resume()
+        wait_until(lambda: set(outcomes(buy_each(sale, ids))) == {Outcome.SOLD}, 20, "it sells again")
+        assert store.nodes_away() == []
+    finally:
+        store.close()
+        cluster.stop()
+
+
+def test_a_node_that_is_back_and_does_nothing_yet_stays_away(cluster: ValkeyCluster, store: ClusterStore) -> None:
+    """It answers, and refuses to write."""
+    sale, ids = a_sale(cluster, store)
+    buy_each(sale, ids)
+    node = cluster.owner(info_of(ids[0]))
+    node.ask("CONFIG", "SET", "min-replicas-to-write", 5)
+    try:
+        for _ in range(3):
+            assert outcomes(buy_each(sale, ids)) == [Outcome.NODE_AWAY, Outcome.SOLD, Outcome.SOLD]
+        assert store.nodes_away() == [f"{HOST}:{node.port}"]
+    finally:
+        node.ask("CONFIG", "SET", "min-replicas-to-write", 0)
+    wait_until(lambda: outcomes(buy_each(sale, ids)) == [Outcome.SOLD] * 3, 10, "it sells again")

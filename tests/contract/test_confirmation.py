@@ -8,9 +8,11 @@ import redis
 
 from tests.sales import SECRET, SEED, Sale, a_request, account, an_event
 from tests.servers import HOST, ValkeyServer, wait_until
+from ticketing.doctor import server
+from ticketing.doctor.finding import Level
 from ticketing.errors import OutcomeUnknown, StoreRefused
 from ticketing.model import Outcome
-from ticketing.store import keys, scripts
+from ticketing.store import durability, keys, scripts
 from ticketing.store.connection import Confirmation, Store, open_store
 from ticketing.store.events import create
 from ticketing.store.sale import standing
@@ -188,6 +190,15 @@ def test_a_replica_refuses_for_certain(pair: Pair, sale: Sale) -> None:
     with pytest.raises(StoreRefused):
         deposed.sales.greet(SECRET)
     store.close()
+
+
+def test_a_failover_is_unsafe_where_fewer_confirm_than_could_take_over(pair: Pair) -> None:
+    pair.confirmed.ping()
+    assert durability.failover(pair.plain) is durability.Failover.UNSAFE
+    assert durability.failover(pair.confirmed) is durability.Failover.SAFE
+    [found] = server.fails_over(pair.plain)
+    assert (found.level, found.found) == (Level.FAIL, "unsafe: 1 replicas could take over, 0 confirm each purchase")
+    assert [found.level for found in server.fails_over(pair.confirmed)] == [Level.OK]
 
 
 def test_nothing_more_is_sent_where_nobody_is_to_confirm(pair: Pair) -> None:

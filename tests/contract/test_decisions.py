@@ -668,7 +668,7 @@ def test_a_lease_is_refused_as_lost_while_its_process_lives_or_its_journal_is_un
 def test_a_lease_of_another_host_is_a_note_and_of_a_halted_event_refused(left: Left, store: Store) -> None:
     far = Leasing(store, 0, holder=FAR)
     far.lease(3)
-    assert [said.verb for said in left.look().notes()] == ["accept lease HOLDER"]
+    assert [said.verb for said in left.look().notes()] == ["release-host HOST"]
     halted(store, far)
     refused = decision.about_lease(FAR, None, left.decisions, left.folder)
     assert isinstance(refused, Refused)

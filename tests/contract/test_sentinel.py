@@ -11,7 +11,7 @@ from tests.sales import SECRET, Sale, a_request, account
 from tests.servers import HOST, ID_SECRET, ValkeyServer, free_port, wait_until
 from ticketing.config import Settings
 from ticketing.errors import StoreError, StoreRefused
-from ticketing.store import opening
+from ticketing.store import durability, opening
 from ticketing.store.connection import Store
 
 
@@ -105,6 +105,35 @@ def test_readonly_is_a_refusal_after_which_the_sentinels_are_asked_again(group: 
     primary.ask("REPLICAOF", "NO", "ONE")
     wait_until(lambda: role_of(store) == "master", 15, "it is a primary again")
     assert store.one("CLIENT", "ID") > before
+
+
+def test_a_failover_is_unsafe_where_fewer_confirm_than_the_sentinels_list(group: SentinelGroup, store: Store) -> None:
+    """Those that are down too: they come back, perhaps when nobody else can take over."""
+    [replica] = group.replicas
+    unconfirmed = opening.store_of(settings_for(group.url, replicas_to_confirm=0), connections=1)
+    replica.suspend()
+    found = [durability.failover(one) for one in (store, unconfirmed)]
+    replica.resume()
+    unconfirmed.close()
+    assert found == [durability.Failover.SAFE, durability.Failover.UNSAFE]
+
+
+def test_a_replica_that_must_not_take_over_need_not_confirm(group: SentinelGroup, store: Store) -> None:
+    [replica] = group.replicas
+    unconfirmed = opening.store_of(settings_for(group.url, replicas_to_confirm=0), connections=1)
+    replica.ask("CONFIG", "SET", "replica-priority", 0)
+    wait_until(
+        lambda: durability.failover(unconfirmed) is durability.Failover.NONE, 30, "the sentinels have heard of it"
+    )
+    replica.ask("CONFIG", "SET", "replica-priority", 100)
+    wait_until(lambda: durability.failover(unconfirmed) is durability.Failover.UNSAFE, 30, "and again")
+    unconfirmed.close()
+
+
+def test_nobody_can_say_what_a_failover_does_without_sentinels() -> None:
+    nobody = opening.store_of(settings_for(f"redis+sentinel://{HOST}:{free_port()}/sale"), connections=1)
+    assert durability.failover(nobody) is durability.Failover.UNKNOWN
+    nobody.close()
 
 
 def test_without_a_sentinel_nothing_was_sent() -> None:

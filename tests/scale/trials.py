@@ -6,7 +6,7 @@ flight when it struck, and the sentinels named another primary. A trial that met
 
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from tests.chaos.account import Books
@@ -22,7 +22,7 @@ from tests.proxy import SERVERS
 from tests.scale.watch import Watch
 
 ROUND_S = 15.0
-SOLD_LEAST = 20  # at each host, from the store, before and after each fault
+SOLD_LEAST = 40  # at each host, from the store, before and after each fault
 SELLS_AGAIN_S = 60.0
 LAG_S = 0.4  # less than what a sentinel waits before it calls a node down
 LOOKS_LEAST = 5
@@ -208,7 +208,7 @@ HEAD = (
 
 
 class Trial(Run):
-    """A run whose faults are rounds of one kind, with every purchase confirmed by the replica."""
+    """A run whose faults are rounds of one kind, with every purchase confirmed by all replicas."""
 
     def __init__(self, kind: Kind, rounds: int, world: OneGroup, seed: int = 7) -> None:
         super().__init__(seed, ROUND_S * rounds, world)
@@ -220,100 +220,80 @@ class Trial(Run):
     def _failing(self, clients: Clients, history: History) -> Failing:
         self._watch = Watch(self._group_world.group, history, EVENT_IDS)
         self._watch.start()
-        self._rounds = Rounds(self._kind, self._wanted, self._group_world, clients, history)
+        self._rounds = Rounds(self._kind, self._wanted, self._group_world, clients, history, enough=self._is_enough)
         return self._rounds
+
+    def _is_enough(self) -> bool:
+        return False
 
     def _verdict(self, history: History, faults: Failing, books: Books, meter: Meter) -> Verdict:
         self._watch.stop()
         if self._watch.missing:
             self._note(f"sold, and once not on the node that the sentinels named: {sorted(self._watch.missing)[:5]}")
         tries = history.by_wish()
-        self.row = row_of(
-            NAMES[self._kind], 1, len(self._rounds.done), tries, books, self._watch, self.receipts_ready, settled=True
-        )
+        self.row = self._row(tries, books, is_settled=True)
         lines = [HEAD, str(self.row), "", f"answers: {dict(history.counts())}", f"metrics: {meter.shown()}"]
         if self._problems:
             lines += ["", explain(self._problems, tries, faults.struck)]
-        too_little = self._too_few()
+        too_little = [f"too little: {what}" for what in self._too_few(self.row)]
         return Verdict(self._problems, too_little, "\n".join([*lines, *too_little]))
 
-    def _too_few(self) -> list[str]:
+    def _too_few(self, row: Row) -> list[str]:
         """In what this trial met too little to prove anything."""
-        row = self.row
-        assert row is not None
         said = [what for done in self._rounds.done for what in done.too_little()]
-        if len(self._rounds.done) < self._wanted:
-            said.append(f"only {len(self._rounds.done)} of {self._wanted} rounds were held")
+        if row.rounds < self._wanted:
+            said.append(f"only {row.rounds} of {self._wanted} rounds were held")
         if self._watch.looks < LOOKS_LEAST * self._wanted:
             said.append(f"the primary was looked at only {self._watch.looks} times")
         if self._kind is Kind.PART and not row.strayed:
             said.append("the parted primary took no purchase")
         if not row.provisional:
             said.append("nothing was sold from a reserve")
-        return [f"too little: {what}" for what in said]
+        return said
+
+    def _row(self, tries: dict[Wish, list[Try]], books: Books, *, is_settled: bool) -> Row:
+        """Lost is what was acknowledged and is not there: at the end, if all is settled, or, sold, at any look."""
+        bought = [one for tried in tries.values() for one in tried if one.told in BOUGHT and not one.other_content]
+        told = {one.purchase_id for one in bought}
+        missing = told - books.purchases.keys() if is_settled else set()
+        holders: dict[str, set[str]] = defaultdict(set)
+        for one in bought:
+            for ticket in one.body.get("tickets", ()):
+                holders[ticket].add(one.purchase_id)
+        return Row(
+            fault=NAMES[self._kind],
+            confirmed=self._group_world.confirm,
+            rounds=len(self._rounds.done),
+            acknowledged=len(told),
+            provisional=len({one.purchase_id for one in bought if one.told is Told.PROVISIONAL}),
+            strayed=len(self._watch.strayed),
+            lost=len(self._watch.missing | missing),
+            doubles=sum(len(purchase_ids) > 1 for purchase_ids in holders.values()),
+            receipts=self.receipts_ready,
+        )
 
 
-class Control(Run):
-    """The same without confirmation: it is there to lose something, or the trials prove nothing."""
+class Control(Trial):
+    """The same without confirmation: it is there to lose something, or the trials prove nothing.
 
-    def __init__(self, kind: Kind, rounds: int, world: OneGroup, seed: int = 7) -> None:
-        super().__init__(seed, ROUND_S * rounds, world)
-        self.row: Row | None = None
-        self._kind = kind
-        self._wanted = rounds
-        self._group_world = world
+    It ends as soon as something was lost; afterwards the sale may well be halted.
+    """
+
+    def _is_enough(self) -> bool:
+        return bool(self._watch.missing)
 
     def _carry_out(self) -> Verdict:
-        """It ends as soon as something was lost; afterwards the sale may well be halted."""
         history = History(HOSTS)
         ports = [host.service.port for host in self._group_world.hosts]
         clients = Clients(ports, SHOPS, history, seed=self._seed, threads=THREADS, misuse=False, patience_s=0.0)
-        watch = Watch(self._group_world.group, history, EVENT_IDS)
-        rounds = Rounds(self._kind, self._wanted, self._group_world, clients, history, lambda: watch.missing)
-        watch.start()
+        failing = self._failing(clients, history)
         clients.start()
         try:
-            rounds.carry_out()
+            failing.carry_out()
         finally:
             clients.stop()
-            watch.stop()
-        name = NAMES[self._kind]
-        self.row = row_of(name, 0, len(rounds.done), history.by_wish(), self._books(), watch, 0, settled=False)
-        too_little = [what for done in rounds.done for what in done.too_little()]
-        too_little += [] if watch.missing else ["nothing was lost"]
-        return Verdict([], too_little, "\n".join([HEAD, str(self.row), *rounds.failed, *too_little]))
-
-
-def row_of(
-    fault: str,
-    confirmed: int,
-    rounds: int,
-    tries: dict[Wish, list[Try]],
-    books: Books,
-    watch: Watch,
-    receipts: int,
-    *,
-    settled: bool,
-) -> Row:
-    """The row. Lost is what was acknowledged and is not there: at the end, if all is settled, or, sold, at any look."""
-    bought = [one for one in _all(tries) if one.told in BOUGHT and not one.other_content]
-    told = {one.purchase_id for one in bought}
-    holders: dict[str, set[str]] = defaultdict(set)
-    for one in bought:
-        for ticket in one.body.get("tickets", ()):
-            holders[ticket].add(one.purchase_id)
-    return Row(
-        fault,
-        confirmed,
-        rounds,
-        acknowledged=len(told),
-        provisional=len({one.purchase_id for one in bought if one.told is Told.PROVISIONAL}),
-        strayed=len(watch.strayed),
-        lost=len(watch.missing | (told - books.purchases.keys() if settled else set())),
-        doubles=sum(len(purchase_ids) > 1 for purchase_ids in holders.values()),
-        receipts=receipts,
-    )
-
-
-def _all(tries: dict[Wish, list[Try]]) -> Iterator[Try]:
-    return (one for tried in tries.values() for one in tried)
+            self._watch.stop()
+        self.row = self._row(history.by_wish(), self._books(), is_settled=False)
+        too_little = [what for done in self._rounds.done for what in done.too_little()]
+        too_little += [] if self.row.lost else ["nothing was lost"]
+        return Verdict([], too_little, "\n".join([HEAD, str(self.row), *failing.failed, *too_little]))

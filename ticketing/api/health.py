@@ -72,10 +72,12 @@ class Health:
             return self._keeper.why_nothing_is_sold
         if self._keeper.breaker.is_open:
             return "it can't be reached"
+        if away := self._keeper.breaker.nodes_away():
+            return f"{len(away)} of its nodes can't be reached"
         return "every event is halted: an operator must decide" if self._all_halted(states) else None
 
     def _is_outage(self) -> bool:
-        return self._keeper.breaker.is_open or self._keeper.why_nothing_is_sold is not None
+        return self._keeper.breaker.is_felt or self._keeper.why_nothing_is_sold is not None
 
     def _halted(self, states: list[EventState]) -> set[str]:
         """Those too that the store has lost and so does not list."""
@@ -85,9 +87,10 @@ class Health:
         halted = self._halted(states)
         return bool(halted) and all(state.event.event_id in halted for state in states)
 
-    def _reserve_check(self) -> dict[str, int]:
+    def _reserve_check(self) -> dict[str, int | str]:
         tally = self._keeper.tally()
-        return {
+        why_not = self._keeper.why_no_reserve
+        return ({"reason": why_not} if why_not else {}) | {
             "tickets": tally.reserve_tickets,
             "unsettled": tally.unsettled,
             "voids": tally.voids,

@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.table import Table
 
 from ticketing.config import Settings
-from ticketing.errors import TicketingError
-from ticketing.outage import decision, heirs, outlook, slots, words
+from ticketing.errors import StoreError, TicketingError
+from ticketing.outage import decision, heirs, inspection, outlook, release, slots, words
 from ticketing.outage.decision import Decision, Refused
 from ticketing.outage.heirs import HeirParts, Inheritance
 from ticketing.outage.journal import Journal
@@ -21,6 +21,7 @@ from ticketing.outage.words import Said, counted
 from ticketing.store.connection import Store, StoreClock
 from ticketing.store.decisions import DecisionStore
 from ticketing.store.events import EventStore
+from ticketing.store.hosts import HostStore
 from ticketing.store.leases import LeaseStore, Settled
 from ticketing.store.opening import store_of
 from ticketing.store.sale import SaleStore, Versions
@@ -49,9 +50,22 @@ def show(settings: Settings) -> int:
         _print_table("Leases", outlook.lease_table(found))
         if any(standing.halted for standing in found.standings):
             _print_table("Put back into halted events", outlook.report_table(found))
-    wrong = found.wrong()
+    wrong = found.wrong() + _show_hosts(settings, found)
     _say([*found.notes(), *(wrong or [Said("Nothing is left to decide.")])])
     return 1 if wrong else 0
+
+
+def _show_hosts(settings: Settings, found: outlook.Outlook) -> list[Said]:
+    """Print who sells from the store; what is wrong with that."""
+    if found.standings is None:
+        return []
+    try:
+        contacts = HostStore(_open(settings)).contacts()
+    except StoreError as error:
+        return [Said(f"Which hosts live can't be said: {error}")]
+    hosts = release.hosts_of(found.standings, contacts)
+    _print_table("Hosts", release.host_table(hosts, contacts, inspection.host_id(settings.journal_dir)))
+    return release.copied(hosts, contacts)
 
 
 def settle(settings: Settings, secret_fingerprint: str, on_voided: OnVoided) -> int:
@@ -87,6 +101,12 @@ def resume(settings: Settings, event_ids: Sequence[str], *, yes: bool) -> int:
 def accept_event(settings: Settings, event_id: str, *, yes: bool) -> int:
     """Decide about a halted event. Raises JournalError, StoreError."""
     return _decide(decision.about_event(event_id, _decisions(settings), settings.journal_dir), yes)
+
+
+def release_host(settings: Settings, host: str, *, yes: bool) -> int:
+    """Decide about a host that is gone for good. Raises JournalError, StoreError."""
+    store = _open(settings)
+    return _decide(release.about_host(host, DecisionStore(store), HostStore(store), settings.journal_dir), yes)
 
 
 def accept_lease(settings: Settings, holder: str, event_id: str | None, *, yes: bool) -> int:
@@ -173,6 +193,7 @@ def _heir_parts(settings: Settings, secret_fingerprint: str, on_voided: OnVoided
         on_voided=on_voided,
         offload=lambda work: work(),
         open_journal=partial(Journal, fsync=settings.journal_fsync),
+        hosts=HostStore(store),
     )
 
 

@@ -76,7 +76,7 @@ def about_resuming(event_id: str, store: DecisionStore, folder: Path) -> Decisio
 def about_lease(holder: str, event_id: str | None, store: DecisionStore, folder: Path) -> Decision | Refused:
     """The tickets of a lost holder would go back to the pool. Raises StoreError, JournalError."""
     found = inspection.journals(folder)
-    if (why := _lives_here(holder, found, store, folder)) is not None:
+    if (why := lives_here(holder, found, store, folder)) is not None:
         return Refused(why)
     wanted = store.event_ids() if event_id is None else [event_id]
     held = [
@@ -143,7 +143,7 @@ def _event_done(standing: EventStanding, reply: DecisionReply) -> Done:
     )
 
 
-def _lives_here(holder: str, found: Sequence[FoundJournal], store: DecisionStore, folder: Path) -> Said | None:
+def lives_here(holder: str, found: Sequence[FoundJournal], store: DecisionStore, folder: Path) -> Said | None:
     """Why a lease of this host is not lost; None where it may be."""
     this_host = inspection.host_id(folder)
     if not this_host or holder.rpartition("-")[0] != this_host:
@@ -170,14 +170,15 @@ def _lost_lease(
     def carry_out() -> Done:
         done = [(standing, accept(standing, lease)) for standing, lease in held]
         return Done(
-            [_lease_sentence(standing, reply) for standing, reply in done],
+            [lease_sentence(standing, reply) for standing, reply in done],
             all(reply.verdict is Verdict.ACCEPTED for _, reply in done),
         )
 
     return Decision(risks.leases_that_go_back(holder, held), risks.of_a_lost_holder(held), carry_out)
 
 
-def _lease_sentence(standing: EventStanding, reply: DecisionReply) -> Said:
+def lease_sentence(standing: EventStanding, reply: DecisionReply) -> Said:
+    """What became of one lost lease."""
     event = standing.event_id
     if reply.verdict is Verdict.ACCEPTED:
         return Said(f"Event {event}: {counted_is(reply.tickets, 'ticket')} in the pool again.")

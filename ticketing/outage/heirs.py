@@ -7,9 +7,11 @@ open, and is left as it is where something is.
 import secrets
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ticketing.errors import StoreError
 from ticketing.model import EventState
 from ticketing.outage import slots
 from ticketing.outage.breaker import Breaker
@@ -17,11 +19,13 @@ from ticketing.outage.holder import Holder, Tally
 from ticketing.outage.journal import Content, Journal, JournalDamaged, JournalError, parse
 from ticketing.outage.journal_writer import JournalWriter, Offload
 from ticketing.outage.lookback import Answered
+from ticketing.outage.presence import Presence
 from ticketing.outage.reserve import EventReserve, ReserveSize
 from ticketing.outage.ring import Ring
 from ticketing.outage.settlement import OnSettled, OnVoided, Settlement
 from ticketing.outage.slots import Slot
 from ticketing.store.connection import StoreClock
+from ticketing.store.hosts import HostStore
 from ticketing.store.leases import LeaseStore, Settled
 from ticketing.store.sale import SaleStore, Versions
 
@@ -45,6 +49,7 @@ class HeirParts:
     on_voided: OnVoided
     offload: Offload
     open_journal: Callable[[Path], Journal]
+    hosts: HostStore | None = None  # None where no other host sells from the store
     ring: Ring | None = None  # of the process that settles it
     afresh: Callable[[], None] = lambda: None  # every connection of this process is closed
 
@@ -127,7 +132,14 @@ def settle(slot: Slot, parts: HeirParts) -> Inheritance:
         states = parts.states()
         holder.learn(states)
         settlement = _settlement(holder, parts, inherited.note)
+        if holder.presence is not None:  # looked first: a name that another host lives under is left to it
+            settlement.look()
+            with suppress(StoreError):
+                holder.presence.beat()
         inherited.emptied = _settle_whole(holder, settlement, parts.sales.clock)
+        if holder.presence is not None and inherited.emptied:
+            with suppress(StoreError):
+                holder.presence.leave()
     finally:
         holder.close(empty=inherited.emptied)
     inherited.handed_back = holder.breaker.counts.handed_back
@@ -147,7 +159,9 @@ def _open(slot: Slot, parts: HeirParts) -> Holder:
         raise
     writer = JournalWriter(journal, parts.offload)
     writer.start()
-    holder = Holder(slot.holder, secrets.token_hex(8), writer, parts.versions, Breaker())
+    nonce = secrets.token_hex(8)
+    presence = None if parts.hosts is None else Presence(parts.hosts, slot.holder, nonce)
+    holder = Holder(slot.holder, nonce, writer, parts.versions, Breaker(), presence)
     holder.adopt(content)
     return holder
 

@@ -20,6 +20,7 @@ from ticketing.model import EventState, Outcome, PurchaseRequest, SaleReply
 from ticketing.outage.breaker import Breaker
 from ticketing.outage.journal import Content, Entry, JournalError, VoidIntent
 from ticketing.outage.journal_writer import JournalWriter, NoJournal
+from ticketing.outage.presence import Presence
 from ticketing.outage.reserve import EventReserve
 from ticketing.store.leases import JournalledPurchase
 from ticketing.store.sale import Versions
@@ -45,9 +46,18 @@ class Holder:
     """One slot of this host, at work."""
 
     def __init__(
-        self, name: str, nonce: str, writer: JournalWriter | NoJournal, versions: Versions, breaker: Breaker
+        self,
+        name: str,
+        nonce: str,
+        writer: JournalWriter | NoJournal,
+        versions: Versions,
+        breaker: Breaker,
+        presence: Presence | None = None,
     ) -> None:
+        """`presence` is its name's in the store; None where no other process can live under it."""
         self.name = name
+        self.presence = presence
+        self.is_disowned = False
         self.breaker = breaker
         self.events: dict[Sale, EventReserve] = {}
         self.voids: dict[str, VoidIntent] = {}
@@ -103,8 +113,26 @@ class Holder:
         """The reserve of a sale, made where there was none."""
         sale = (event_id, seed)
         if sale not in self.events:
-            self.events[sale] = EventReserve(event_id, seed, self.name, self._nonce)
+            self.events[sale] = EventReserve(event_id, seed, self.name, self._nonce, disowned=self.is_disowned)
         return self.events[sale]
+
+    def disown(self) -> None:
+        """Another host sells under our name: no lease any more, and what is open is settled under a name beside it.
+
+        Who adopts the journal later sells nothing of it, and takes over what the store holds by then.
+        """
+        assert self.presence is not None
+        self.presence.is_copied = self.is_disowned = True
+        self.name = self.presence.name
+        for reserve in self.events.values():
+            reserve.disown(self.name)
+        logger.critical(
+            "another host sells under this host's id ({}): no reserve any more, the sale from Redis goes on. A journal "
+            "folder was copied: stop one of the two, see the runbook, A host id is used twice",
+            self.presence.host_id,
+        )
+        if not self.poisoned:
+            self.try_to_journal([self._snapshot(reserve, 0) for reserve in self.events.values()])
 
     def version_of(self, sale: Sale) -> int:
         """The highest that this process has seen of a sale."""
@@ -140,6 +168,8 @@ class Holder:
 
     def adopt(self, content: Content) -> None:
         """Take over what a journal says: what is open is owed; what is sellable may be sold while Redis is away."""
+        if self.presence is not None:
+            self.presence.knows(token for snapshot in content.snapshots.values() for token in snapshot.tokens)
         self._emptied = not (content.purchases or content.voids)
         for sale, snapshot in content.snapshots.items():
             self.reserve(*sale).inherit(snapshot, content.sellable[sale])

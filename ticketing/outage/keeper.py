@@ -4,6 +4,7 @@ What must stay true: one greenlet and one greeting at a time probe the store, ho
 promised is settled before anything else; a journal that can't be used turns off the reserve, loudly, never the sale.
 """
 
+import contextlib
 import os
 import secrets
 import socket
@@ -26,6 +27,7 @@ from ticketing.outage.holder import Holder, Tally
 from ticketing.outage.journal import JournalDamaged, JournalError
 from ticketing.outage.journal_writer import JournalWriter, NoJournal
 from ticketing.outage.lookback import Answered
+from ticketing.outage.presence import Presence
 from ticketing.outage.putting_back import PuttingBack
 from ticketing.outage.reserve import ReserveSize
 from ticketing.outage.settlement import Settlement
@@ -36,6 +38,7 @@ ROUND_S = 0.25
 HEIRS_EVERY_S = 5.0
 PAUSE_S = 0.01  # at least, between two rounds, however often it is woken
 STOP_PAUSE_S = 0.05
+ANOTHER_HOST = "another host sells under this host's id: its journal folder was copied"
 ONLY_503 = "there is no reserve to sell from, so every purchase is answered 503"
 
 
@@ -48,6 +51,7 @@ class KeeperParts:
     greet: Callable[[], None]  # raises StoreError; asks the store also while the breaker is open
     secret_fingerprint: str
     answered: Answered
+    fingerprints: str = ""  # of what every host should have in common, to be told
     put_back: PutBackStore | None = None
 
 
@@ -71,7 +75,7 @@ class Keeper:
         self._heirs_looked_s = time.monotonic()
         self._left_alone: dict[Path, tuple[int, int]] = {}  # journals that were looked after, as they were then
         self._troubles: dict[Path, str] = {}  # of journals that are tried again
-        self._decisions = self._holder.decisions  # when those were left alone
+        self._waits_for: tuple[object, ...] = (self._holder.decisions,)  # when those were left alone
         self._to_report = False  # an outage ended, and its last line is still to be said
         self._stopping = False
         self._doubted = False  # whether a connection may lead to an older store
@@ -101,9 +105,17 @@ class Keeper:
                 gevent.sleep(STOP_PAUSE_S)
         except StoreError as error:
             logger.warning("stopped while Redis is away: {}", error)
+        else:
+            self._leave()
         if (left := self.tally()) != NOTHING_TO_DO:
             where = "in the journal" if self._slot is not None else "in memory, and so lost"
             logger.warning("stopped with {} left {}", left, where)
+
+    def _leave(self) -> None:
+        """Who looks for lost hosts is told that this one is none. Raises nothing."""
+        if self._holder.presence is not None and not self.breaker.is_open and self.tally() == NOTHING_TO_DO:
+            with contextlib.suppress(StoreError):
+                self._holder.presence.leave()
 
     def _give_back(self) -> bool:
         """Whether nothing is left to do. Without a slot nothing was leased. Raises StoreError."""
@@ -119,6 +131,18 @@ class Keeper:
     def halted_events(self) -> set[str]:
         """Events that are halted, those included that the store has lost and so does not list."""
         return self._holder.halted_events
+
+    @property
+    def why_no_reserve(self) -> str:
+        """Why nothing can be sold while Redis is away, where that is a fault; "" where it is none."""
+        if self._holder.is_disowned:
+            return ANOTHER_HOST
+        return self._why_no_slot if self._slot is None else ""
+
+    @property
+    def is_copied(self) -> bool:
+        """Whether another process sells under this host's id."""
+        return self._holder.is_disowned
 
     @property
     def is_full(self) -> bool:
@@ -244,7 +268,10 @@ class Keeper:
 
     def _work_with(self, writer: JournalWriter | NoJournal, name: str) -> tuple[Holder, Settlement]:
         parts, answered = self._parts.heirs, self._parts.answered
-        holder = Holder(name, self._nonce, writer, parts.versions, self.breaker)
+        presence = None
+        if parts.hosts is not None and name:
+            presence = Presence(parts.hosts, name, self._nonce, self._parts.fingerprints)
+        holder = Holder(name, self._nonce, writer, parts.versions, self.breaker, presence)
         reports = (parts.on_settled, parts.on_voided, self._putting_back, parts.afresh)
         return holder, Settlement(holder, parts.leases, parts.sales, answered, self._size, *reports)
 
@@ -275,8 +302,10 @@ class Keeper:
             if not self.breaker.may_close():
                 return
             self._settlement.look()  # before anybody is sold to: it may have come back older than it was
+            self._tell_outage()
             self.breaker.close()
             self._to_report = True
+        self._give_sign_of_life()  # before a lease is changed: another process under our name must know whose it is
         self._settlement.round(self._parts.heirs.states(), self._now_ms())
         if self._putting_back is not None:
             self._putting_back.turn(time.monotonic())
@@ -290,13 +319,29 @@ class Keeper:
             self._to_report = False
             self.breaker.say_settled()
 
+    def _tell_outage(self) -> None:
+        if (presence := self._holder.presence) is not None:
+            now_ms = self._now_ms()
+            presence.had_outage(now_ms - round(self.breaker.lasted_s * 1000), now_ms)
+
+    def _give_sign_of_life(self) -> None:
+        """Where it can't be given nothing else suffers: it comes again, and whose sign is missing is known by that."""
+        presence = self._holder.presence
+        if presence is None or not presence.is_due():
+            return
+        try:
+            presence.beat()
+        except StoreError as error:
+            logger.debug("no sign of life: {}", error)
+
     def _settle_heirs(self) -> None:
         """Journals of this host that nobody holds are settled and emptied, and their leases given back.
 
         An empty journal too: where a crash came between its truncation and its counts, only the store knows more.
         """
-        if self._decisions != self._holder.decisions:  # what waited for them can be settled
-            self._decisions = self._holder.decisions
+        waits_for = (self._holder.decisions, *self.breaker.nodes_away())
+        if self._waits_for != waits_for:  # what waited for them can be settled
+            self._waits_for = waits_for
             self._left_alone.clear()
         for path in slots.journals(self._folder):
             if self._left_alone.get(path) == _stamp(path):

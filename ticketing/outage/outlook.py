@@ -42,7 +42,7 @@ class Outlook:
         if not others:
             return said
         held = f"{counted_is(others, 'ticket')} leased to other hosts, as should be. Of one that is lost for good:"
-        return [*said, Said(held, "accept lease HOLDER")]
+        return [*said, Said(held, "release-host HOST")]
 
     def where(self, holder: str) -> str:
         """Whose lease it is. Raises JournalError."""

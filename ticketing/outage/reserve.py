@@ -8,7 +8,8 @@ Rules, before the code:
 3. One change at a time an event. After a lost reply the very same command is sent again, until it is answered.
 4. `wanted` of a change counts every journalled ticket that is not settled, those whose fsync is under way included.
 5. A count that was merely read is never sold: the lease must be won by a compare-and-set of this process first.
-6. The token of the lease in the store is one that this reserve can explain: its own, that of its change under way, or,
+6. Tokens of one process are numbered: a journal that is older than the store is told from a store that went back.
+7. The token of the lease in the store is one that this reserve can explain: its own, that of its change under way, or,
    until it is won, one that the journal names. Any other token means that the store went back, or that somebody else
    sells under our name, unless an operator decided since this reserve last looked: then it is taken as it is.
 
@@ -58,7 +59,7 @@ class EventReserve:
     limited: bool = False  # to so many tickets a buyer, which can't be kept without Redis
     version: int = 0  # the highest seen
     token: str = ""  # that the next change expects
-    possible: frozenset[str] | None = None  # tokens that the store may hold (rule 6); None: nothing is known yet
+    possible: frozenset[str] | None = None  # tokens that the store may hold (rule 7); None: nothing is known yet
     won: bool = False  # by a compare-and-set of this process
     leased: int = 0  # tickets in the lease, by the last answer; means nothing before it is won
     sellable: int = 0  # tickets that may be sold now; never more than what the journal says
@@ -70,6 +71,8 @@ class EventReserve:
     halted_at: int | None = None  # the version at which the event was halted, as far as this process knows
     decided: int = 0  # the version of the last decision of an operator that is taken into account
     trusts: bool = False  # whatever token the store holds next: an operator decided
+    disowned: bool = False  # another host sells under our name: nothing is leased, what is open comes from the pool
+    changes: int = 0  # begun by this process
 
     @property
     def promised(self) -> int:
@@ -98,7 +101,7 @@ class EventReserve:
         return Snapshot(
             event_id=self.event_id,
             seed=self.seed,
-            tokens=tuple(sorted(self._explained())),
+            tokens=() if self.disowned else tuple(sorted(self._explained())),
             sellable=sellable,
             version=self.version,
             quantity_max=self.quantity_max,
@@ -138,6 +141,24 @@ class EventReserve:
         self.leased = self.sellable = 0
         self.parked.clear()
 
+    def is_behind(self, token: str) -> bool:
+        """Whether the journal is older than this token, which a process set that it knows: it is a copy, or was lost.
+
+        A process journals each token before it sends it. A store that went back holds an older one.
+        """
+        nonce, number = _numbered(token)
+        known = [known for setter, known in map(_numbered, self._explained()) if setter == nonce]
+        return bool(known) and number > max(known)
+
+    def disown(self, holder: str) -> None:
+        """The lease and its name are another's. What was sold is settled under this name, from the pool.
+
+        What is under way is not sent again: where it runs yet, settling finds its purchases known.
+        """
+        self.holder, self.disowned, self.pending = holder, True, None
+        self.token, self.possible, self.won, self.trusts = "", None, False, False
+        self.leased = self.sellable = 0
+
     def is_on_sale(self, now_ms: int) -> bool:
         """By the last known sale times."""
         opened = self.opens_ms is None or now_ms >= self.opens_ms
@@ -163,7 +184,7 @@ class EventReserve:
             self.kept[request.purchase_id] = quantity
 
     def explains(self, token: str) -> bool:
-        """Rule 6. What the store holds without our knowledge is taken over where nothing was known."""
+        """Rule 7. What the store holds without our knowledge is taken over where nothing was known."""
         return self.possible is None or self.trusts or token in self._explained()
 
     def met(self, token: str) -> None:
@@ -193,7 +214,7 @@ class EventReserve:
 
         A lease that is not won is won by giving back what nothing was sold from.
         """
-        if self.pending is not None or self.halted_at is not None or glance.seed != self.seed:
+        if self.pending is not None or self.halted_at is not None or glance.seed != self.seed or self.disowned:
             return None
         if not self.won:
             # A holder that leases nothing needs no record of its own in the store.
@@ -210,7 +231,7 @@ class EventReserve:
     def answered(self, reply: LeaseReply) -> list[tuple[JournalledPurchase, Settled]]:
         """The pending change has its answer; what it settled. What may be sold is raised later.
 
-        Raises UnexplainedToken (rule 6).
+        Raises UnexplainedToken (rule 7).
         """
         change = self.pending
         assert change is not None
@@ -237,7 +258,7 @@ class EventReserve:
 
     def most_sellable(self) -> int:
         """What may be sold at most, by what was answered (rules 2 and 5)."""
-        if self.pending is not None or not self.won or self.halted_at is not None:
+        if self.pending is not None or not self.won or self.halted_at is not None or self.disowned:
             return self.sellable
         return max(0, self.leased - self.promised)
 
@@ -260,7 +281,8 @@ class EventReserve:
 
     def _new_token(self) -> str:
         """One that nobody else sets."""
-        return f"{self.nonce}-{secrets.token_hex(8)}"
+        self.changes += 1
+        return f"{self.nonce}-{self.changes}-{secrets.token_hex(8)}"
 
     def _settled(self, entry: JournalledPurchase, outcome: Settled) -> tuple[JournalledPurchase, Settled]:
         if is_closed(entry, outcome):
@@ -284,6 +306,13 @@ def is_closed(entry: JournalledPurchase, outcome: Settled) -> bool:
     An id without a key is barred only by an intent to void it, of a journal that failed: its buyer was told 503.
     """
     return outcome in (Settled.SETTLED, Settled.KNOWN) or (outcome is Settled.VOIDED and not entry.request.keyed)
+
+
+def _numbered(token: str) -> tuple[str, int]:
+    """Who set a token, and at which of its changes; 0 where it does not say."""
+    nonce, _, rest = token.partition("-")
+    number, dash, _ = rest.partition("-")
+    return nonce, int(number) if dash and number.isdecimal() else 0
 
 
 class UnexplainedToken(Exception):

@@ -181,6 +181,12 @@ def of_a_lost_holder(held: Held) -> list[Said]:
     ]
 
 
+ONLY_NO_DOUBLES = Said(
+    "It is certain that no ticket is sold twice by it. It is not certain that everybody who bought from the host gets "
+    "tickets: what the pool does not cover is parked as `unfunded`, loudly, on the host when it is back."
+)
+
+
 def what_is_lost(journal: FoundJournal, purchases: int, tickets: int, *, at_most: bool) -> str:
     """What a journal holds that would be given up."""
     parts = [f"{counted(purchases, 'unsettled purchase')} ({counted(tickets, 'ticket')})"]

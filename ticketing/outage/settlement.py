@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from loguru import logger
 
-from ticketing.errors import ScriptFailed, StoreError, StoreRefused
+from ticketing.errors import NodeFailed, ScriptFailed, StoreError, StoreRefused
 from ticketing.model import EventState, Outcome
 from ticketing.outage.holder import Holder, Sale
 from ticketing.outage.lookback import Answered
@@ -27,6 +27,7 @@ from ticketing.store.leases import (
     LeaseStore,
     SettleChange,
     Settled,
+    decided_at,
 )
 from ticketing.store.sale import SaleStore
 
@@ -158,6 +159,10 @@ class Settlement:
             for reserve, (purchase_id, _) in zip(reserves, newest, strict=True)
         ]
         glances = self._leases.glance(asks)
+        if self._is_copied(reserves, glances):
+            self._holder.disown()
+            yield from self._glances(reserves)  # under another name
+            return
         for reserve, (_, record), version, glance in zip(reserves, newest, seen, glances, strict=True):
             if isinstance(glance, ScriptFailed):
                 self._say_failed(reserve, glance)
@@ -165,6 +170,23 @@ class Settlement:
             sale = (reserve.event_id, reserve.seed)
             self._seen_at_look[sale] = self._holder.version_of(sale)
             yield reserve, glance, _went_back(reserve, record, version, glance)
+
+    def _is_copied(self, reserves: Sequence[EventReserve], glances: Sequence[Glance | ScriptFailed]) -> bool:
+        """Whether another process lives under our name. Raises StoreError."""
+        if self._holder.presence is None or self._holder.is_disowned:
+            return False
+        return self._holder.presence.is_copied or any(
+            glance.seed == reserve.seed and self._is_of_another(reserve, glance.token)
+            for reserve, glance in zip(reserves, glances, strict=True)
+            if not isinstance(glance, ScriptFailed)
+        )
+
+    def _is_of_another(self, reserve: EventReserve, token: str) -> bool:
+        """Whether our lease carries a token of a process that sells under our name elsewhere. Raises StoreError."""
+        presence = self._holder.presence
+        if presence is None or decided_at(token) or reserve.explains(token):
+            return False
+        return reserve.is_behind(token) or presence.is_of_another(token)
 
     def _see(self, reserve: EventReserve, glance: Glance, why: str | None) -> bool:
         """Take over how it stands; whether nothing is wrong that was not known."""
@@ -240,9 +262,14 @@ class Settlement:
             reserve
             for reserve in self._holder.events.values()
             if (glance := glances.get((reserve.event_id, reserve.seed))) is not None
-            and reserve.next_lease(glance, size, now_ms) is not None
+            and reserve.next_lease(self._as_shared(glance), size, now_ms) is not None
         ]
         self._send(self._holder.journal_changes(begun))
+
+    def _as_shared(self, glance: Glance) -> Glance:
+        """The pool is shared by who lives: records of hosts that are gone for good make no reserve smaller."""
+        living = self._holder.presence.living if self._holder.presence is not None else 0
+        return replace(glance, records=min(glance.records, living)) if living else glance
 
     def _send(self, reserves: Sequence[EventReserve]) -> None:
         """Send what is under way, and take the answers. Raises StoreError where there were none."""
@@ -260,6 +287,8 @@ class Settlement:
         answered: list[EventReserve] = []
         for change, reply in zip(changes, replies, strict=True):
             reserve = self._holder.events[change.event_id, change.seed]
+            if reserve.pending is not change:  # dropped with the name that it was sent under
+                continue
             if isinstance(reply, LeaseReply):
                 self._take(reserve, change, reply)
                 answered.append(reserve)
@@ -275,6 +304,8 @@ class Settlement:
     def _say_failed(self, reserve: EventReserve, error: StoreError) -> None:
         """One event's script fails: its change stays under way, and the other events go on."""
         sale = (reserve.event_id, reserve.seed)
+        if isinstance(error, NodeFailed):  # the store itself says which node is away
+            return
         if isinstance(error, ScriptFailed) and sale not in self._failed:
             self._failed.add(sale)
             logger.error("event {}: nothing can be settled or leased: {}", reserve.event_id, error)
@@ -284,7 +315,10 @@ class Settlement:
         try:
             settled = reserve.answered(reply)
         except UnexplainedToken:
-            self._look_again([reserve])
+            if not self._holder.is_disowned and self._is_of_another(reserve, reply.token):
+                self._holder.disown()
+            else:
+                self._look_again([reserve])
             return
         self._failed.discard((reserve.event_id, reserve.seed))
         if isinstance(change, LeaseChange):

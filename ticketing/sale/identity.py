@@ -54,6 +54,10 @@ class Identity:
             return ""
         return _base64url(self._hash(f"buyer\0{event_id}\0{_nfc(buyer_id)}")[:BUYER_BYTES])
 
+    def fingerprints_of(self, *secrets: str) -> str:
+        """Short fingerprints: they tell whether two hosts have the same secrets, and no more without the id secret."""
+        return ".".join(self._hash(f"secret\0{secret}").hex()[:8] for secret in secrets)
+
     def _tagged(self, event_id: str, body: bytes) -> str:
         untagged = f"{event_id}.{_base64url(body[:BODY_BYTES])}"
         return untagged + self._tag(untagged)

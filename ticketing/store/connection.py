@@ -141,6 +141,10 @@ class Store:
         """Each server that holds a part of the store: this one. Raises StoreRefused where nobody tells."""
         return (self,)
 
+    def nodes_away(self) -> Sequence[str]:
+        """Servers of a cluster that did not answer lately; their events are not sold by it meanwhile."""
+        return ()
+
     def forget_idle(self) -> None:
         """Connections that nobody uses are closed: after an outage each may be half open, and would cost a timeout."""
         self._pool.disconnect(inuse_connections=False)
@@ -267,6 +271,10 @@ class GuardedStore(Store):
         self._refuse_while_shut()
         return self._store.servers()
 
+    def nodes_away(self) -> Sequence[str]:
+        """Like those of the store."""
+        return self._store.nodes_away()
+
     def forget_idle(self) -> None:
         """Like that of the store."""
         self._store.forget_idle()
@@ -329,13 +337,17 @@ def reply_of(connection: Connection) -> Any:
         return error
 
 
+def code_of(error: redis.RedisError) -> str:
+    """The first word of an error reply."""
+    return error.status_code or str(error).partition(" ")[0]  # redis-py cuts off those that it knows
+
+
 def translate(error: redis.RedisError) -> StoreError:
     """An error reply as what it means for the command: refused before anything was done, or nobody knows.
 
     Whatever a command inside a script is refused for (by an ACL, say), the script may have written before it.
     """
-    code = error.status_code or str(error).partition(" ")[0]  # redis-py cuts off those that it knows
-    if code in REFUSALS and not FROM_WITHIN.search(str(error)):
+    if code_of(error) in REFUSALS and not FROM_WITHIN.search(str(error)):
         return StoreRefused(f"Redis refused: {error}")
     return ScriptFailed(f"Redis failed: {error}")
 

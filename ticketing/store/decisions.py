@@ -99,6 +99,12 @@ class DecisionStore:
         """Every event that the store lists. Raises StoreError."""
         return list(self._store.one("SMEMBERS", keys.EVENTS))
 
+    def uptime_s(self) -> int | None:
+        """How long the server has run; None where it does not tell. Raises StoreError."""
+        told = str(self._store.one("INFO", "server"))
+        found = re.search(r"uptime_in_seconds:(\d+)", told)
+        return int(found[1]) if found else None
+
     def standings(self, event_ids: Sequence[str]) -> list[EventStanding]:
         """How the events stand; those of which the store holds nothing too. Raises StoreError."""
         found: list[EventStanding] = []

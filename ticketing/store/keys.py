@@ -23,6 +23,9 @@ All keys of an event carry its id as their hash tag, so that a script on them ru
                                          ended, stays
     events                       set     event ids
     ticketing:id-secret          string  fingerprint of the id secret of every host that sells from this store
+    {ticketing:hosts}:contacts   zset    holder by the time (ms) at which it was heard last, of every host. One that
+                                         found another process under its name goes on as <holder>+<nonce>
+    {ticketing:hosts}:tellings   hash    holder -> nonce|begin and end of its last outage (ms)|fingerprints|state
     ticketing:processes          hash    web process -> ms when it last said that it has answers to put back
     ticketing:swept              string  beside the queue: there while a sweeper sweeps, gone half a minute after
     ticketing:confirm            a channel that nobody reads: a message to it is a write that replicas confirm
@@ -38,6 +41,7 @@ from typing import NamedTuple
 EVENTS = "events"
 ID_SECRET = "ticketing:id-secret"  # noqa: S105 - the name of a key, not a secret
 SWEPT = "ticketing:swept"
+HOST_CONTACTS, HOST_TELLINGS = "{ticketing:hosts}:contacts", "{ticketing:hosts}:tellings"
 PROCESSES = "ticketing:processes"
 CONFIRM = "ticketing:confirm"
 

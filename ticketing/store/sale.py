@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ticketing.errors import ScriptFailed, StoreError, StoreRefused, WrongIdSecret
+from ticketing.errors import NodeAway, NodeFailed, ScriptFailed, StoreError, StoreRefused, WrongIdSecret
 from ticketing.model import (
     Contact,
     Outcome,
@@ -169,6 +169,8 @@ def standing(store: Store, event_id: str, purchase_id: str) -> PurchaseStanding:
 def _outcome_of(error: StoreError) -> Outcome:
     if isinstance(error, StoreRefused):
         return Outcome.REFUSED
+    if isinstance(error, NodeFailed):
+        return Outcome.NODE_AWAY if isinstance(error, NodeAway) else Outcome.NODE_FAILED
     return Outcome.SCRIPT_FAILED if isinstance(error, ScriptFailed) else Outcome.UNKNOWN
 
 

@@ -18,9 +18,10 @@ from ticketing.store.connection import Command, Store, error_of
 
 FOLDER = Path(__file__).parent
 READERS = frozenset({"state", "audit_confirm"})  # run also where writing is refused: out of memory, on a replica
-# What these wrote may be lost with a primary: the receipt is in the outbox again then, and is drawn once more. Not so
+# What these wrote may be lost with a primary: a sign of life comes again within seconds, and a receipt is in the outbox
+# again then, and is drawn once more. Not so
 # receipts_begin: it hands out a purchase to be printed, which must not be one that is lost a moment later.
-HARMLESS_IF_LOST = frozenset({"receipts_finish", "receipts_sweep", "receipts_request", "receipts_retry"})
+HARMLESS_IF_LOST = frozenset({"beat", "receipts_finish", "receipts_sweep", "receipts_request", "receipts_retry"})
 UNCONFIRMED = READERS | HARMLESS_IF_LOST
 
 

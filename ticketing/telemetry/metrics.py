@@ -114,6 +114,12 @@ class SaleMetrics:
             multiprocess_mode="livesum",
             registry=registry,
         )
+        self.copied = Gauge(
+            "ticketing_host_id_copied",
+            "1 while a process has no reserve because another host sells under this host's id",
+            multiprocess_mode="livemax",
+            registry=registry,
+        )
         self.voids = Gauge(
             "ticketing_journal_voids",
             "Purchase ids that were answered 503 and are still to be made to hold nothing",

@@ -1,0 +1,24 @@
+-- A holder says that it lives, and hears whether another process speaks under its name.
+-- KEYS 1 contacts, 2 told
+-- ARGV 1 holder, 2 nonce of its process, 3 its last contact (ms; 0 = none yet, it takes the name over), 4 how long a
+--      contact counts as living (ms), 5 what it tells of itself
+-- Reply {'told' | 'another', now (ms), holders that live}. `another`: a process with another nonce has spoken under this
+--   name since the last contact, so both live; nothing was written
+-- Invariant: of two processes under one name the one that spoke first hears of the other, and falls silent.
+local contacts, tellings = KEYS[1], KEYS[2]
+local holder, nonce, last = ARGV[1], ARGV[2], tonumber(ARGV[3])
+local living, tells = tonumber(ARGV[4]), ARGV[5]
+local call = redis.call
+
+local time = call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local told = call('HGET', tellings, holder)
+local contact = tonumber(call('ZSCORE', contacts, holder) or 0)
+local since = string.format('%.0f', now - living)
+local mine = nonce .. '|'
+if last > 0 and told and contact >= last and string.sub(told, 1, #mine) ~= mine then
+  return {'another', now, call('ZCOUNT', contacts, since, '+inf')}
+end
+call('ZADD', contacts, string.format('%.0f', now), holder)
+if told ~= mine .. tells then call('HSET', tellings, holder, mine .. tells) end
+return {'told', now, call('ZCOUNT', contacts, since, '+inf')}
