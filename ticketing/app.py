@@ -31,7 +31,7 @@ from ticketing.api.express_lane import ExpressLane
 from ticketing.api.rate_limit import RateLimit, TrustedProxies
 from ticketing.api.sessions import Sessions
 from ticketing.config import Settings
-from ticketing.errors import TicketingError
+from ticketing.errors import StoreError, TicketingError
 from ticketing.model import Outcome
 from ticketing.operations import Operations
 from ticketing.outage.breaker import Breaker
