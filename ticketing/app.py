@@ -88,6 +88,7 @@ class Stores(NamedTuple):
         """No connection sells before the server at its end was seen to hold what this process was answered last."""
         if self.selling is not self.keeping:
             self.selling.judge_connections(lambda ask: holds(ask, answered.at_stake()))
+            self.selling.sell_behind(self.keeping)
 
 
 class Service:
@@ -320,7 +321,7 @@ def create_app(
     """
     stores = Stores(
         store or store_of(settings, connections=settings.store_connections),
-        store or store_of(settings, connections=SELLING_CONNECTIONS, selling=True),
+        store or store_of(settings, connections=SELLING_CONNECTIONS),
         store or store_of(settings, connections=KEEPER_CONNECTIONS),
     )
     queue_client = queue_client or queue_client_of(settings)
