@@ -35,7 +35,6 @@ HEIRS_S = 60.0
 CALM_REPEATS = 30
 ALARMS_SHOWN = 5
 ADOPTED = "settling what a process that ended left in"
-SETTLED_A_SECOND, UNCLEAR_A_SECOND = 1_000 / 300, 100 / 300  # what a run must have met, a second of it
 
 
 @dataclass
@@ -172,8 +171,8 @@ class Run:
 
     def _too_little(self, found: list[Row], tries: dict[Wish, list[Try]], settled: int, unclear: int) -> list[str]:
         least = {row.kind: self._world.catalogue.least_times(row.kind, self._seconds) for row in found}
-        settled_least = int(self._seconds * SETTLED_A_SECOND)
-        unclear_least = int(self._seconds * UNCLEAR_A_SECOND)
+        settled_least = int(self._seconds * self._world.catalogue.settled_a_second)
+        unclear_least = int(self._seconds * self._world.catalogue.unclear_a_second)
         said = [
             f"too little: `{row.kind}` met purchases {row.met} times, {least[row.kind]} are needed"
             for row in found

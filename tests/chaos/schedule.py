@@ -64,7 +64,9 @@ class Catalogue:
     kinds: Sequence[Kind]
     lasts_s: Mapping[Kind, tuple[float, float]]
     server_every_s: float  # how often, at least, each kind of fault of the server must meet purchases
-    others_every_s: float = 15.0
+    others_every_s: float
+    settled_a_second: float  # provisional purchases that a run must have met, a second of it
+    unclear_a_second: float  # late scripts, voids and adoptions, the same
 
     def least_times(self, kind: Kind, seconds: float) -> int:
         """How often a kind must meet purchases in a run of this length."""
@@ -76,10 +78,23 @@ class Catalogue:
         return max(least + 1, math.ceil(SPARE * least)) * OFTENER.get(kind, 1)
 
 
-ONE_SERVER = Catalogue([kind for kind in Kind if kind not in OF_A_GROUP], LASTS_S, server_every_s=15.0)
-# Each fault of the primary takes until the group is whole again, and some last longer than a failover takes.
+ONE_SERVER = Catalogue(
+    [kind for kind in Kind if kind not in OF_A_GROUP],
+    LASTS_S,
+    server_every_s=15.0,
+    others_every_s=15.0,
+    settled_a_second=1_000 / 300,
+    unclear_a_second=100 / 300,
+)
+# Each fault of the primary takes until the group is whole again, and some last longer than a failover takes. While they
+# do, there is less for the others to strike.
 ONE_GROUP = Catalogue(
-    list(Kind), LASTS_S | {Kind.KILL_SERVER: (0.05, 5.0), Kind.STOP_SERVER: (0.3, 5.0)}, server_every_s=60.0
+    list(Kind),
+    LASTS_S | {Kind.KILL_SERVER: (0.05, 5.0), Kind.STOP_SERVER: (0.3, 5.0)},
+    server_every_s=60.0,
+    others_every_s=45.0,
+    settled_a_second=400 / 300,
+    unclear_a_second=20 / 300,
 )
 
 
