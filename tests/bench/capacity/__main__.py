@@ -85,7 +85,7 @@ def story(plan: Plan, result: Result) -> list[str]:
     longest = ", ".join(f"{name} {length:,}" for name, length in result.longest.items())
     busy = ", ".join(f"{name} {share:.0%}" for name, share in result.busy.items())
     return [
-        f"{plan.buyers:,} buyers {came} for {plan.tickets:,} tickets: {plan.web:g} web cores, {plan.shards} shards,"
+        f"{plan.buyers:,} buyers {came} for {plan.tickets:,} tickets: {plan.web:g} web cores, {plan.shards} shard{'s'[: plan.shards > 1]},"
         f" {plan.receipts:g} receipt cores{shared}; seed {plan.seed}",
         f"  told sold {result.sold:,}, sold out {result.refused:,}",
         f"  last ticket told after   {result.last_ticket_ms:>10,.0f} ms",
