@@ -1,6 +1,7 @@
 """The whole service on a cluster, while people buy of events on every node: slots move, primaries fail."""
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,9 +49,10 @@ class Town:
         self.buy_on()
 
     def stop(self) -> None:
-        self.store.close()
-        for part in (self.service, self.queue, self.cluster):
-            part.stop()
+        with ExitStack() as all_of_them:  # whatever one of them says
+            for part in (self.cluster, self.queue, self.service):
+                all_of_them.callback(part.stop)
+            self.store.close()
 
     def events_of(self, node: ClusterNode) -> list[str]:
         return [event_id for event_id in self.event_ids if self.cluster.owner(info_of(event_id)) is node]
