@@ -1,5 +1,6 @@
 """Where the parts meet: `create_app` puts them together, and knows no rule of any of them."""
 
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -30,7 +31,7 @@ from ticketing.api.express_lane import ExpressLane
 from ticketing.api.rate_limit import RateLimit, TrustedProxies
 from ticketing.api.sessions import Sessions
 from ticketing.config import Settings
-from ticketing.errors import TicketingError
+from ticketing.errors import StoreError, TicketingError
 from ticketing.model import Outcome
 from ticketing.operations import Operations
 from ticketing.outage.breaker import Breaker
@@ -111,7 +112,7 @@ class Service:
         self.registry = registry
         self.metrics = SaleMetrics(registry)
         self.counts = AnswerCounts(self.metrics)
-        self.breaker = Breaker(self._on_outage, stores.keeping.nodes_away)
+        self.breaker = Breaker(self._on_outage, stores.selling.nodes_away)
         self.probe = stores.keeping
         self._stores = stores
         self.store = store = GuardedStore(stores.reading, lambda: self.breaker.is_open)
@@ -261,6 +262,9 @@ class Service:
             self.metrics.settled[outcome].inc()
 
     def _on_round(self, tally: Tally) -> None:
+        if self._stores.selling.nodes_away():  # tried again also while nobody buys
+            with suppress(StoreError):
+                self._stores.selling.ping()
         self.metrics.outage.set(self.breaker.is_felt)
         self.metrics.reserve.set(tally.reserve_tickets)
         self.metrics.unsettled.set(tally.unsettled + tally.parked)

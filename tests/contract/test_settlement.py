@@ -41,7 +41,7 @@ class Host:
         content = journal.read()
         self.writer = JournalWriter(journal, lambda work: work())
         self.writer.start()
-        self.holder = Holder(f"{HOST}-0", f"nonce-{id(self)}", self.writer, self.sale.versions, Breaker())
+        self.holder = Holder(f"{HOST}-0", f"nonce{id(self)}", self.writer, self.sale.versions, Breaker())
         self.holder.adopt(content)
         self.written: list[str] = []
         self.outcomes: list[Settled] = []

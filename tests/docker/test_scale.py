@@ -187,9 +187,10 @@ def test_prometheus_reaches_both_hosts(stack: Stack) -> None:
 
     def apps() -> list[tuple[str, str]]:
         try:
-            found = stack.request("GET", "/api/v1/targets", "PROMETHEUS_PORT").json()["data"]["activeTargets"]
+            reply = stack.request("GET", "/api/v1/targets", "PROMETHEUS_PORT")
         except OSError:
             return []
+        found = reply.json()["data"]["activeTargets"] if reply.status == 200 else []  # while it starts it says 503
         return sorted((one["labels"]["instance"], one["health"]) for one in found if one["labels"]["job"] == "app")
 
     wait_until(lambda: apps() == [("app-2:3049", "up"), ("app:3049", "up")], DEADLINE_S, "both hosts are scraped")

@@ -15,7 +15,7 @@ from tests.outages import WELL_S, Market, a_market, told
 from tests.sales import account
 from tests.servers import wait_until
 from tests.shop import Shop
-from ticketing.outage import slots
+from ticketing.outage import machine, slots
 from ticketing.sale.audit import audit
 from ticketing.store.hosts import HostStore, State
 
@@ -29,9 +29,12 @@ def market(tmp_path: Path) -> Iterator[Market]:
         yield made
 
 
-def copy(market: Market) -> None:
-    """The disk of `host` as it is now is that of `copy` too, as a machine's image is: nothing tells them apart."""
-    shutil.copytree(market.folder / "host" / "data" / "journal", market.folder / "copy" / "data" / "journal")
+def copy(market: Market, *, image: bool = True) -> None:
+    """The disk of `host` as it is now is that of `copy` too; an image of a machine: nothing tells them apart."""
+    folder = market.folder / "copy" / "data" / "journal"
+    shutil.copytree(market.folder / "host" / "data" / "journal", folder)
+    if image:
+        (folder / machine.FILE).unlink(missing_ok=True)
 
 
 def is_loud(shop: Shop) -> bool:
@@ -119,3 +122,23 @@ def test_what_two_hosts_sold_from_one_count_is_settled_as_far_as_tickets_go_and_
                 shop.logged("CRITICAL", f"{8 - settled} journalled purchases are unfunded") for shop in market.shops
             )
             assert audit(market.store).violations == []
+
+
+def test_a_folder_that_was_copied_file_by_file_has_no_count_of_its_original_not_even_in_an_outage(
+    market: Market,
+) -> None:
+    first = market.open_shop(RESERVE)
+    cut(market)
+    bought = [first.buy(5, key="a key that both journals hold")]
+    copy(market, image=False)
+    second = market.start_shop(RESERVE, host="copy")
+    wait_until(lambda: second.tell()["outage"], WELL_S, "the copy starts in the outage")
+    assert bool(second.logged("CRITICAL", "was copied from another machine"))
+    assert second.tell() == {"outage": True, "reserve": 0, "unsettled": 1, "voids": 0}
+    assert told([first.buy(5), second.buy(5)]) == {"provisional": 1, "PurchaseUnavailable": 1}
+    heal(market)
+    for shop in market.shops:
+        wait_until(lambda shop=shop: shop.tell()["reserve"] == RESERVE, WELL_S, "each has a reserve of its own")
+    held = market.check(*bought)
+    assert (len(held.sold), held.tickets_sold) == (3, 11)
+    assert not any(map(is_loud, market.shops))

@@ -157,4 +157,4 @@ def test_without_any_sentinel_nothing_is_sent_and_nothing_voided(group: Sentinel
     answers = [bare_shop.buy(), bare_shop.buy(key=OTHER_KEY)]
     assert [answer["answer"] for answer in answers] == ["PurchaseUnavailable"] * 2
     assert bare_shop.voids_left() == 0
-    assert bare_shop.logged("outage", "No master found")
+    assert bare_shop.logged("outage", "no sentinel names a primary")

@@ -25,6 +25,7 @@ ROUND_S = 15.0
 SOLD_LEAST = 40  # at each host, from the store, before and after each fault
 SELLS_AGAIN_S = 60.0
 LAG_S = 0.4  # less than what a sentinel waits before it calls a node down
+AGAIN_S = 1.0  # at most; then everything is settled as a rule
 LOOKS_LEAST = 5
 NAMES = {
     Kind.KILL_SERVER: "kill -9 of the primary",
@@ -98,21 +99,28 @@ class Rounds:
         self._clients.rush_until(lambda: self._history.in_flight(None) >= IN_FLIGHT_LEAST, IN_FLIGHT_DEADLINE_S)
         began_s, in_flight = self._history.now_s(), self._history.in_flight(None)
         way, old = WAYS[self._kind][number % len(WAYS[self._kind])], self._group.primary()
-        try:
-            self._strike(way, old)
-            new = self._group.wait_until_failed_over(old)
-            failed_over_s = self._history.now_s()
-            self._ended.wait(way.later_s)
-        finally:
-            self._undo(old)
-        self._group.wait_until_complete()
-        assert self._group.primary() is new is not old
+        failed_over_s = self._fails_over(way, old)
+        if way.again:
+            self._ended.wait(AGAIN_S * number / self._rounds)
+            self._fails_over(way, self._group.primary())
         ended_s = self._history.now_s()
         fault = Fault(began_s, self._kind, None, ended_s - began_s, 0.0)
         self.struck.append(Struck(fault, began_s, ended_s, True, way.note))
         asked = sum(began_s <= one.asked_s <= ended_s for one in self._history.tries[:])
         self.done.append(Round(self.struck[-1], in_flight, sold, asked))
         say(f"{self.struck[-1]}, another primary after {failed_over_s - began_s:.1f} s, sold before it: {sold}")
+
+    def _fails_over(self, way: "Way", old: Node) -> float:
+        """When another node was the primary. Now the old one is well again, and the group is whole."""
+        try:
+            self._strike(way, old)
+            self._group.wait_until_failed_over(old)
+            failed_over_s = self._history.now_s()
+            self._ended.wait(way.later_s)
+        finally:
+            self._undo(way, old)
+        self._group.wait_until_complete()
+        return failed_over_s
 
     def _sell_first(self) -> list[int]:
         """What each host sold from the store since the last round ended; enough, if it sells at all."""
@@ -135,12 +143,12 @@ class Rounds:
             old.gate.cut()  # what was on its way to the replica is gone
             old.gate.parted = frozenset()
 
-    def _undo(self, old: Node) -> None:
+    def _undo(self, way: "Way", old: Node) -> None:
         self._group.mend()
         if old.is_suspended:
             old.resume()
         if not old.is_running:
-            self._group.restart(old)
+            old.start() if way.knows_nobody else self._group.restart(old)
 
     def _sold(self, since_s: float) -> list[int]:
         """How many each host sold from the store, of those that were asked for since then."""
@@ -158,24 +166,26 @@ class Way:
     later_s: float = 0.0  # how long it lasts when another primary was named
     lags: bool = False  # its last moments' writes have not reached the replica
     hosts: int = HOSTS  # on the side of the old primary
+    again: bool = False  # the next primary fails as well, while what the reserve sold is settled
+    knows_nobody: bool = False  # started again it asks no sentinel, and takes itself for the primary
 
 
 # The first of each is the one in which most is lost where nothing is confirmed.
 WAYS = {
     Kind.KILL_SERVER: [
         Way("while the replica lags", lags=True),
-        Way("", later_s=1.0),
-        Way("for long", later_s=4.0),  # nothing can be confirmed meanwhile
+        Way("for long, and the next one", later_s=4.0, again=True),  # nothing can be confirmed meanwhile
+        Way("and it knows nobody", later_s=1.0, knows_nobody=True),
     ],
     Kind.STOP_SERVER: [
         Way("while the replica lags", lags=True),
         Way("until another is named"),
-        Way("for long", later_s=2.0),
+        Way("for long, and the next one", later_s=2.0, again=True),
     ],
     Kind.PART: [
         Way("with both hosts", later_s=2.0),
         Way("between hosts", later_s=2.0, hosts=1),
-        Way("until another is named"),
+        Way("until another is named, and the next one", again=True),
     ],
 }
 

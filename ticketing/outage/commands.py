@@ -12,7 +12,7 @@ from rich.table import Table
 
 from ticketing.config import Settings
 from ticketing.errors import StoreError, TicketingError
-from ticketing.outage import decision, heirs, inspection, outlook, release, slots, words
+from ticketing.outage import decision, heirs, inspection, machine, outlook, release, slots, words
 from ticketing.outage.decision import Decision, Refused
 from ticketing.outage.heirs import HeirParts, Inheritance
 from ticketing.outage.journal import Journal
@@ -72,6 +72,7 @@ def settle(settings: Settings, secret_fingerprint: str, on_voided: OnVoided) -> 
     """Settle what this host's journals hold that no living process does. Raises JournalError, StoreError."""
     folder = settings.journal_dir
     if folder.is_dir():
+        machine.keep_apart(folder)
         slots.check_secret(folder, secret_fingerprint)
     parts = _heir_parts(settings, secret_fingerprint, on_voided)
     inherited = heirs.settle_all(folder, parts) if folder.is_dir() else []

@@ -24,7 +24,7 @@ import contextlib
 import os
 import zlib
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +62,10 @@ class Snapshot:
     opens_ms: int | None
     closes_ms: int | None
     paused: bool
+
+    def of_a_copy(self) -> "Snapshot":
+        """The same for who has no part in its lease."""
+        return replace(self, tokens=(), sellable=0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from loguru import logger
 
 from ticketing.errors import NodeFailed, StoreError, Unavailable, WrongIdSecret
 from ticketing.model import PurchaseRequest, SaleReply
-from ticketing.outage import heirs, slots
+from ticketing.outage import heirs, machine, slots
 from ticketing.outage.breaker import SALES_FROM_THE_JOURNAL, Breaker
 from ticketing.outage.heirs import NOTHING_TO_DO, HeirParts, Inheritance
 from ticketing.outage.holder import Holder, Tally
@@ -234,6 +234,7 @@ class Keeper:
                 logger.critical("no reserve, and void intents are kept in memory only: {}", error)
 
     def _take_slot(self) -> None:
+        machine.keep_apart(self._folder)
         heirs.see_versions(self._folder, self._parts.heirs.versions)
         slots.check_secret(self._folder, self._parts.secret_fingerprint)
         first = 0

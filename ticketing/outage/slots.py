@@ -37,10 +37,15 @@ class Slot:
 
 def host_id(folder: Path) -> str:
     """This host's id, made now if it is the first time. Raises JournalError."""
-    found = _kept(folder / HOST_ID_FILE, secrets.token_hex(16))
+    found = _kept(folder / HOST_ID_FILE, new_host_id())
     if HOST_ID.fullmatch(found) is None:
         raise JournalError(f"{folder / HOST_ID_FILE}: that is no host id")
     return found
+
+
+def new_host_id() -> str:
+    """One that no host has."""
+    return secrets.token_hex(16)
 
 
 def check_secret(folder: Path, fingerprint: str) -> None:
@@ -63,14 +68,26 @@ def _kept(path: Path, text: str) -> str:
         raise JournalError(f"{path.parent}: {error.strerror}") from error
 
 
-def _make(path: Path, text: str) -> None:
-    """Whole and on disk before it has its name, so nobody reads half of it, and a power cut makes no second."""
+def write_whole(path: Path, text: str) -> None:
+    """The file says this, or what it said before. Raises OSError."""
+    _draft(path, text).replace(path)
+    sync_folder(path.parent)
+
+
+def _draft(path: Path, text: str) -> Path:
+    """A file beside it, whole and on disk."""
     draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w") as file:
         file.write(text)
         file.flush()
         os.fsync(descriptor)
+    return draft
+
+
+def _make(path: Path, text: str) -> None:
+    """Whole and on disk before it has its name, so nobody reads half of it, and a power cut makes no second."""
+    draft = _draft(path, text)
     try:
         with contextlib.suppress(FileExistsError):
             path.hardlink_to(draft)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from ticketing.errors import StoreError
 from ticketing.store import keys, scripts
 from ticketing.store.connection import Command, Store
 from ticketing.store.leases import JournalledPurchase
@@ -100,8 +101,11 @@ class DecisionStore:
         return list(self._store.one("SMEMBERS", keys.EVENTS))
 
     def uptime_s(self) -> int | None:
-        """How long the server has run; None where it does not tell. Raises StoreError."""
-        told = str(self._store.one("INFO", "server"))
+        """How long the server has run; None where it does not tell."""
+        try:
+            told = str(self._store.one("INFO", "server"))
+        except StoreError:  # some providers bar it
+            return None
         found = re.search(r"uptime_in_seconds:(\d+)", told)
         return int(found[1]) if found else None
 

@@ -15,8 +15,6 @@ from contextlib import contextmanager
 from typing import Any, cast
 
 import redis
-from redis.sentinel import MasterNotFoundError
-from redis.sentinel import Sentinel as Group
 
 from ticketing.addresses import Address
 from ticketing.store.connection import Confirmation, Pool, Store, as_store_errors, no_retry, patience
@@ -32,22 +30,7 @@ class Sentinels:
     def __init__(self, address: Address, *, timeout_s: float) -> None:
         self.service = address.service
         self._timeout_s = min(timeout_s, SENTINEL_TIMEOUT_S)
-        self._group = Group(
-            list(address.hosts),
-            sentinel_kwargs={
-                "username": address.sentinel_username,
-                "password": address.sentinel_password,
-                "ssl": address.tls,
-                "socket_timeout": self._timeout_s,
-                "socket_connect_timeout": self._timeout_s,
-                "socket_keepalive": True,
-                "retry": no_retry(),
-                "health_check_interval": 0,
-                "protocol": 2,
-                "decode_responses": True,
-                "driver_info": None,
-            },
-        )
+        self._clients = [_sentinel(host, address, self._timeout_s) for host in address.hosts]
         self._asking = threading.Lock()
         self._asked_s = -FRESH_S
         self._doubted = False
@@ -56,7 +39,7 @@ class Sentinels:
         self.met: HostAndPort | None = None  # the primary to which somebody wary was connected last
 
     def primary(self) -> HostAndPort:
-        """Where the primary is. Raises MasterNotFoundError where none of them knows one that is up."""
+        """Where the primary is. Raises redis.ConnectionError where none of them knows one that is up."""
         with self._one_at_a_time():
             if self._doubted or self.named is None or time.monotonic() - self._asked_s >= FRESH_S:
                 self._ask()
@@ -71,22 +54,34 @@ class Sentinels:
         """How many servers a failover could promote, now or when they are back. Raises StoreError."""
         with as_store_errors():
             self.primary()  # so that the first one answers, and knows the service
-            listed = self._group.sentinels[0].sentinel_slaves(self.service)
+            listed = self._clients[0].sentinel_slaves(self.service)
         return sum(replica["slave-priority"] > 0 for replica in listed)
 
     def close(self) -> None:
         """No connection to a sentinel is left."""
-        self._group.close()
+        for client in self._clients:
+            client.close()
 
     def _ask(self) -> None:
         if self._doubted:
             self._doubted = False
-            self._group.sentinels.append(self._group.sentinels.pop(0))
-        try:
-            found = self._group.discover_master(self.service)
-        except redis.ResponseError as error:  # one that needs a password, say
-            self._doubted = True
-            raise MasterNotFoundError(f"a sentinel of {self.service!r} refuses: {error}") from error
+            self._clients.append(self._clients.pop(0))
+        told: list[str] = []
+        for client in list(self._clients):
+            try:
+                state = cast(dict[str, Any], client.sentinel_master(self.service))
+            except redis.RedisError as error:
+                told.append(str(error))
+                continue
+            if state["is_master"] and not (state["is_sdown"] or state["is_odown"]):
+                self._take(client, (state["ip"], state["port"]))
+                return
+            told.append(f"{state['ip']}:{state['port']} is down")
+        raise redis.ConnectionError(f"no sentinel names a primary of {self.service!r} that is up: {'; '.join(told)}")
+
+    def _take(self, client: redis.Redis, found: HostAndPort) -> None:
+        self._clients.remove(client)
+        self._clients.insert(0, client)  # whoever answered is asked first next time: others may cost a timeout
         self._asked_s = time.monotonic()
         if found != self.named:
             self.named = found
@@ -94,12 +89,29 @@ class Sentinels:
 
     @contextmanager
     def _one_at_a_time(self) -> Any:
-        if not self._asking.acquire(timeout=self._timeout_s * (len(self._group.sentinels) + 1)):
-            raise MasterNotFoundError("the sentinels are being asked, and don't answer")
+        if not self._asking.acquire(timeout=self._timeout_s * (len(self._clients) + 1)):
+            raise redis.ConnectionError("the sentinels are being asked, and don't answer")
         try:
             yield
         finally:
             self._asking.release()
+
+
+def _sentinel(host: HostAndPort, address: Address, timeout_s: float) -> redis.Redis:
+    return redis.Redis(
+        *host,
+        username=address.sentinel_username,
+        password=address.sentinel_password,
+        ssl=address.tls,
+        socket_timeout=timeout_s,
+        socket_connect_timeout=timeout_s,
+        socket_keepalive=True,
+        retry=no_retry(),
+        health_check_interval=0,
+        protocol=2,
+        decode_responses=True,
+        driver_info=None,
+    )
 
 
 class PrimaryConnection(redis.Connection):
