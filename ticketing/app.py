@@ -107,10 +107,9 @@ class Service:
 
         `offload` what else would keep a hub waiting.
         """
-        registry = CollectorRegistry()
+        self.registry = registry = CollectorRegistry()
         versions = Versions()
         self.settings = settings
-        self.registry = registry
         self.metrics = SaleMetrics(registry)
         self.counts = AnswerCounts(self.metrics)
         self.breaker = Breaker(self._on_outage, stores.selling.nodes_away)
