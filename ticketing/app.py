@@ -80,9 +80,7 @@ class Stores(NamedTuple):
 
     reading: Store
     selling: Store  # the sale alone, so that readers of a slow store keep no buyer waiting
-    keeping: (
-        Store  # the keeper's, who asks in an outage too, and one that nobody may sell from: it came back older, say
-    )
+    keeping: Store  # the keeper's, who asks in an outage too, and a store that nobody may sell from
 
     def judge_by(self, answered: Answered) -> None:
         """No connection sells before the server at its end was seen to hold what this process was answered last."""
