@@ -42,8 +42,8 @@ test-scale: install-dev ## fail the primary while two hosts sell, and all that n
 test-docker: install-dev ## build the containers, and run the stack on the Docker engine that answers
 	@$(PY) -m pytest -v tests/docker
 
-chaos: install-dev ## fail everything while two hosts sell; make chaos MINUTES=5 SEED=7
-	@$(PY) -m tests.chaos --minutes $(or $(MINUTES),5) --seed $(or $(SEED),7)
+chaos: install-dev ## fail everything while two hosts sell; make chaos MINUTES=5 SEED=7 SCALE=1
+	@$(PY) -m tests.chaos --minutes $(or $(MINUTES),5) --seed $(or $(SEED),7) $(if $(filter-out 0,$(SCALE)),--scale)
 
 lint: install-dev ## lint, types and import contracts alone
 	@$(PY) -m ruff check

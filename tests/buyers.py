@@ -39,7 +39,7 @@ class Buyers:
     def __init__(self, port: int, event_ids: Sequence[str], threads: int) -> None:
         self.told = Told()
         self._port = port
-        self._event_ids = event_ids
+        self.event_ids = event_ids
         self._lock = threading.Lock()
         self._ended = threading.Event()
         self._threads = [threading.Thread(target=self._run, args=(number,), daemon=True) for number in range(threads)]
@@ -61,11 +61,16 @@ class Buyers:
         with self._lock:
             return len(self.told.purchases)
 
+    def purchases(self) -> list[dict[str, Any]]:
+        """Every purchase that was answered, as it was told last."""
+        with self._lock:
+            return list(self.told.purchases.values())
+
     def _run(self, number: int) -> None:
         for turn in itertools.count(number):
             if self._ended.is_set():
                 return
-            event_id = self._event_ids[turn % len(self._event_ids)]
+            event_id = self.event_ids[turn % len(self.event_ids)]
             if turn % 2:
                 self._buy_once(event_id, turn % 3 + 1)
             else:

@@ -1,6 +1,6 @@
-"""A real cluster for tests: Valkey nodes on free ports of loopback, each with a bus port of its own.
+"""A real cluster for tests: Valkey nodes on free ports of loopback, each with a bus port.
 
-What must stay true: every process that is started here is ended here; a cluster that `start` returned serves every slot.
+What must stay true: every process that is started here is ended here; a cluster that was started serves all slots.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,7 +11,10 @@ from typing import Any
 import redis
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 
-from tests.servers import HOST, ValkeyServer, free_port, wait_until
+from tests.servers import HOST, ValkeyServer, steady_port, wait_until
+from ticketing import addresses
+from ticketing.store.cluster import ClusterStore, open_cluster
+from ticketing.store.connection import Confirmation
 
 NODE_TIMEOUT_MS = 1_000
 DEADLINE_S = 30.0
@@ -22,7 +25,8 @@ class ClusterNode(ValkeyServer):
 
     def __init__(self, folder: Path, options: Sequence[str]) -> None:
         super().__init__(folder)
-        self.bus_port = free_port()
+        self.port = steady_port()  # also while it is down: the others know it by this one
+        self.bus_port = steady_port()
         self.is_suspended = False
         self._options = (
             *("--cluster-enabled", "yes", "--cluster-port", str(self.bus_port)),
@@ -86,6 +90,14 @@ class ValkeyCluster:
     def url(self) -> str:
         return "redis+cluster://" + ",".join(f"{HOST}:{node.port}" for node in self.nodes)
 
+    def store(self, timeout_s: float = 5.0, confirm: int = 0, connections: int = 8) -> ClusterStore:
+        """A store of its own connections; the caller closes it."""
+        confirmation = Confirmation(confirm, 500)
+        address = addresses.parse(self.url)
+        return open_cluster(
+            address, timeout_s=timeout_s, connect_timeout_s=2.0, connections=connections, confirmation=confirmation
+        )
+
     def start(self) -> None:
         """Every slot is served, and every replica follows its primary. About two seconds."""
         primaries, replicas = self._shape
@@ -104,12 +116,6 @@ class ValkeyCluster:
         """Every node has ended."""
         for node in self.nodes:
             node.kill()
-
-    def flush(self) -> None:
-        """Every node is empty, and knows no script."""
-        for node in self.primaries():
-            node.ask("FLUSHALL")
-            node.ask("SCRIPT", "FLUSH")
 
     def primaries(self) -> list[ClusterNode]:
         """Those that own slots now, as the nodes themselves say."""

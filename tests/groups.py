@@ -36,6 +36,7 @@ class Node:
         self.gate = Proxy(self.server.port)
         self._options = tuple(options)
         self.is_running = False
+        self.is_suspended = False
 
     @property
     def port(self) -> int:
@@ -53,7 +54,7 @@ class Node:
         known_as = ("--replica-announce-ip", HOST, "--replica-announce-port", str(self.port))
         self.server.start("--repl-diskless-sync-delay", "0", *known_as, *self._options, *follow)
         self.gate.target_port = self.server.port
-        self.is_running = True
+        self.is_running, self.is_suspended = True, False
 
     def kill(self) -> None:
         """It ends as in a power cut."""
@@ -62,11 +63,13 @@ class Node:
 
     def suspend(self) -> None:
         """SIGSTOP: it keeps its connections and answers nobody."""
+        self.is_suspended = True
         self.server.suspend()
 
     def resume(self) -> None:
         """SIGCONT: it goes on with all that was sent to it meanwhile."""
         self.server.resume()
+        self.is_suspended = False
 
     def ask(self, *command: str | int) -> object:
         """The reply to one command, past the proxy. Raises redis.RedisError."""

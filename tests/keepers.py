@@ -46,5 +46,8 @@ class FakeKeeper:
     def terms(self, _event_id: str) -> tuple[str, int] | None:
         return self.known
 
+    def doubt(self) -> None:
+        self.looks += 1
+
     def look_now(self) -> None:
         self.looks += 1

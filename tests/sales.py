@@ -11,6 +11,7 @@ from typing import Any
 
 from ticketing.model import Event, PurchaseRequest, SaleReply
 from ticketing.store import keys
+from ticketing.store.cluster import ClusterStore
 from ticketing.store.connection import Store, StoreClock
 from ticketing.store.events import EventStore, create
 from ticketing.store.outbox import OutboxStore
@@ -58,6 +59,13 @@ class Sale:
         self.outbox = OutboxStore(store, tries=RECEIPT_TRIES, retry_base_ms=LATER_MS)
         if greeted:
             self.sales.greet(SECRET)
+
+    @property
+    def clocks(self) -> list[StoreClock]:
+        """What this process believes of the time of each server."""
+        if isinstance(self.store, ClusterStore):
+            return [node.clock for node in self.store._pools.nodes.values()]
+        return [self.clock]
 
     def open(self, tickets: int, event_id: str = "1", seed: str = SEED, **changes: Any) -> None:
         """An event of this id with so many tickets is on sale."""

@@ -71,6 +71,7 @@ class ValkeyServer:
 
     def __init__(self, folder: Path, binary: str = "") -> None:
         self.folder = folder
+        self.environment: dict[str, str] = {}  # beside that of the tests
         self.port = free_port()
         self._binary = binary
         self._process: subprocess.Popen[bytes] | None = None
@@ -128,7 +129,8 @@ class ValkeyServer:
         }
         words = [word for name, value in settings.items() for word in (f"--{name}", value)]
         with (self.folder / "server.log").open("ab") as log:
-            return subprocess.Popen([self._binary or valkey_binary(), *words, *options], stdout=log, stderr=log)
+            command = [self._binary or valkey_binary(), *words, *options]
+            return subprocess.Popen(command, stdout=log, stderr=log, env=os.environ | self.environment)
 
     def _answers(self) -> bool:
         try:

@@ -20,12 +20,11 @@ import gevent  # noqa: E402
 from gevent.fileobject import FileObject  # noqa: E402
 
 from tests.servers import ID_SECRET  # noqa: E402
-from ticketing.app import Service  # noqa: E402
+from ticketing.app import Service, Stores  # noqa: E402
 from ticketing.config import Settings  # noqa: E402
 from ticketing.errors import TicketingError  # noqa: E402
 from ticketing.sale.identity import Identity  # noqa: E402
-from ticketing.store.connection import open_store  # noqa: E402
-from ticketing.store.queue import open_client  # noqa: E402
+from ticketing.store.opening import queue_client_of, store_of  # noqa: E402
 
 DUE_MS = 86_400_000
 NO_MEMORY_MS = 0  # of sold-out events: every refusal here is the store's
@@ -54,9 +53,9 @@ class _Clerk:
             "sold_out_memory_ms": NO_MEMORY_MS,
         }
         settings = Settings(_env_file=None, **(own | changed))
-        self.store = open_store(url, timeout_s=timeout_s, connect_timeout_s=timeout_s, connections=8)
-        queue = open_client(settings.resolved_queue_url, timeout_s=timeout_s, connect_timeout_s=timeout_s)
-        self.service = Service(settings, self.store, queue, gevent.get_hub().threadpool.apply)
+        self.stores = Stores(*(store_of(settings, connections=4) for _ in Stores._fields))
+        queue = queue_client_of(settings)
+        self.service = Service(settings, self.stores, queue, gevent.get_hub().threadpool.apply)
         self.identity = self.service.counter._identity = _Telling(settings.id_secret)
 
     def buy(self, number: int, event_id: str, quantity: int, key: str | None) -> None:
@@ -119,7 +118,8 @@ def main(url: str, timeout_s: float, changed: dict[str, Any]) -> None:
     gevent.joinall(buyers)
     clerk.service.desk.stop()
     clerk.service.keeper.stop(10)
-    clerk.store.close()
+    for store in clerk.stores:
+        store.close()
 
 
 if __name__ == "__main__":

@@ -77,6 +77,10 @@ def _add_outage(outage: argparse.ArgumentParser) -> None:
     release = verbs.add_parser("release-host", help="a host is gone for good: all its tickets go back to the pool")
     release.add_argument("host", metavar="HOST", help="its id as `outage show` names it, or how it begins")
     release.set_defaults(command=_release_host)
+    resume = verbs.add_parser("resume", help="take halted sales up, once what they lost is put back")
+    resume.add_argument("event_ids", metavar="EVENT_ID", nargs="*", help="by default every event that is halted")
+    resume.add_argument("--yes", action="store_true", help="also where something is left to put back")
+    resume.set_defaults(command=_resume_halted)
     accept = verbs.add_parser("accept", help="decide what no rule can; without --yes only says what that would do")
     kinds = accept.add_subparsers(required=True, metavar="WHAT")
     event = kinds.add_parser("event", help="a halted event: the store as it is now is the truth")
@@ -169,6 +173,12 @@ def _retry(_: argparse.Namespace) -> int:
     from ticketing import commands
 
     return commands.retry(config.load())
+
+
+def _resume_halted(options: argparse.Namespace) -> int:
+    from ticketing.outage import commands
+
+    return commands.resume(config.load(), options.event_ids, yes=options.yes)
 
 
 def _accept_event(options: argparse.Namespace) -> int:

@@ -1,8 +1,9 @@
 """Where the parts meet: `create_app` puts them together, and knows no rule of any of them."""
 
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from flask import Flask, Response, g, request
 from loguru import logger
@@ -30,7 +31,7 @@ from ticketing.api.express_lane import ExpressLane
 from ticketing.api.rate_limit import RateLimit, TrustedProxies
 from ticketing.api.sessions import Sessions
 from ticketing.config import Settings
-from ticketing.errors import TicketingError
+from ticketing.errors import StoreError, TicketingError
 from ticketing.model import Outcome
 from ticketing.operations import Operations
 from ticketing.outage.breaker import Breaker
@@ -40,9 +41,10 @@ from ticketing.outage.journal import Journal
 from ticketing.outage.keeper import Keeper, KeeperParts
 from ticketing.outage.lookback import Answered
 from ticketing.outage.reserve import ReserveSize
+from ticketing.outage.ring import REMEMBERED_MOST, Ring
 from ticketing.receipts.nearby import NearbyQueue
 from ticketing.receipts.opening import storage_of
-from ticketing.receipts.outbox import Dispatcher, JobQueue
+from ticketing.receipts.outbox import Dispatcher, JobQueue, deleting
 from ticketing.receipts.status import ReceiptDesk
 from ticketing.receipts.storage import Offload, directly
 from ticketing.sale.batch import BatchReport, SaleDesk
@@ -58,6 +60,7 @@ from ticketing.store.hosts import HostStore
 from ticketing.store.leases import LeaseStore, Settled
 from ticketing.store.opening import queue_client_of, store_of
 from ticketing.store.outbox import OutboxStore
+from ticketing.store.put_back import PutBackStore, holds
 from ticketing.store.queue import QueueClient, ReceiptQueue
 from ticketing.store.sale import SaleStore, Versions, standing
 from ticketing.telemetry.answer_counts import AnswerCounts
@@ -72,38 +75,49 @@ if TYPE_CHECKING:  # OpenTelemetry is imported only where traces are on
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
+class Stores(NamedTuple):
+    """One store, over connections of their own for each use."""
+
+    reading: Store
+    selling: Store  # the sale alone, so that readers of a slow store keep no buyer waiting
+    keeping: Store  # the keeper's, who asks in an outage too, and a store that nobody may sell from
+
+    def judge_by(self, answered: Answered) -> None:
+        """No connection sells before the server at its end was seen to hold what this process was answered last."""
+        if self.selling is not self.keeping:
+            self.selling.judge_connections(lambda ask: holds(ask, answered.at_stake()))
+            self.selling.sell_behind(self.keeping)
+
+
 class Service:
     """One web process: its parts, started after the fork and stopped before the exit."""
 
     def __init__(
         self,
         settings: Settings,
-        store: Store,
+        stores: "Stores",
         queue_client: QueueClient,
         offload: Offload,
-        selling: Store | None = None,
         journal_offload: Offload | None = None,
         receipts_offload: Offload | None = None,
     ) -> None:
-        """`selling` are connections for the sale alone, so that readers of a slow store keep no buyer waiting.
+        """`journal_offload` runs what waits for the journal's disk, `receipts_offload` what waits for a bucket,
 
-        `journal_offload` runs what waits for the journal's disk, `receipts_offload` what waits for a bucket, `offload`
-        what else would keep a hub waiting.
+        `offload` what else would keep a hub waiting.
         """
-        selling = selling or store
-        registry = CollectorRegistry()
+        self.registry = registry = CollectorRegistry()
         versions = Versions()
         self.settings = settings
-        self.registry = registry
         self.metrics = SaleMetrics(registry)
         self.counts = AnswerCounts(self.metrics)
-        self.breaker = Breaker(self._on_outage)
-        self.probe = selling  # asks in an outage too: the keeper alone does, greeting and looking
-        self.store = store = GuardedStore(store, lambda: self.breaker.is_open)
+        self.breaker = Breaker(self._on_outage, stores.selling.nodes_away)
+        self.probe = stores.keeping
+        self._stores = stores
+        self.store = store = GuardedStore(stores.reading, lambda: self.breaker.is_open)
         self.queue = ReceiptQueue(queue_client, job_timeout_s=settings.receipt_job_timeout_s)
         self.identity = Identity(settings.id_secret)
         self.sales = SaleStore(
-            GuardedStore(selling, lambda: self.breaker.is_open),
+            GuardedStore(stores.selling, lambda: self.breaker.is_open),
             versions,
             StoreClock(),
             timeout_ms=int(settings.store_timeout_s * 1000),
@@ -116,7 +130,8 @@ class Service:
         self.exposition = Exposition(registry, settings.metrics_dirs, self.counts.hand_over)
         self.dispatcher = self._dispatcher_to(self.queue)
         self.again = self.dispatcher if settings.receipts_url else self._nearby_dispatcher(queue_client)
-        answered = Answered()
+        answered = Answered(Ring(REMEMBERED_MOST))
+        stores.judge_by(answered)
         self.keeper = self._make_keeper(versions, answered, journal_offload or offload)
         self.desk = SaleDesk(
             self.sales,
@@ -142,7 +157,7 @@ class Service:
         self.purchases = purchases.Purchases(
             self.counter, self.receipts, self.counts, self.rate_limit, says_all=settings.log_level == "DEBUG"
         )
-        self.health = health.Health(self.catalogue, self.queue, lambda: durability.fsync_policy(store), self.keeper)
+        self.health = health.Health(self.catalogue, self.queue, lambda: durability.promises(store), self.keeper)
         self.summary = Summary(self.exposition, self.catalogue.states, settings.run_dir / "summary.lock")
         self.pulse = Pulse(self.exposition, self.catalogue.states, lambda: self.catalogue.store_up)
         self.live = live.Live(
@@ -198,10 +213,12 @@ class Service:
             versions=versions,
             states=self.catalogue.states,
             on_settled=self._on_settled,
-            on_voided=self.files.delete_all,
+            on_voided=deleting(self.files),
             offload=offload,
             open_journal=partial(Journal, fsync=settings.journal_fsync),
             hosts=HostStore(self.probe),
+            ring=answered.ring,
+            afresh=self._forget_connections,
         )
         keeping = KeeperParts(
             parts,
@@ -210,6 +227,7 @@ class Service:
             fingerprint,
             answered,
             self.identity.fingerprints_of(settings.admin_token, settings.signing_key),
+            PutBackStore(self.probe, versions, due_ms=settings.receipt_due_ms),
         )
         size = ReserveSize(settings.reserve_tickets, settings.reserve_per_mille, settings.reserve_low_water)
         return Keeper(keeping, settings.journal_dir, size, self._on_round)
@@ -223,10 +241,16 @@ class Service:
         policy = durability.fsync_policy(self.store)
         if policy != durability.SAFE:
             logger.warning("the store's fsync policy is {}: acknowledged purchases can be lost with it", policy)
+        if durability.failover(self.store) is durability.Failover.UNSAFE:
+            logger.warning("a failover of the store can lose acknowledged purchases: see REPLICAS_TO_CONFIRM")
+
+    def _forget_connections(self) -> None:
+        for store in self._stores:
+            store.forget_all()
 
     def _on_outage(self) -> None:
-        self.probe.forget_idle()
-        self.store.forget_idle()
+        for store in self._stores:
+            store.forget_idle()
         self.metrics.outages.inc()
         self.metrics.outage.set(1)
 
@@ -236,7 +260,10 @@ class Service:
             self.metrics.settled[outcome].inc()
 
     def _on_round(self, tally: Tally) -> None:
-        self.metrics.outage.set(self.breaker.is_open)
+        if self._stores.selling.nodes_away():  # tried again also while nobody buys
+            with suppress(StoreError):
+                self._stores.selling.ping()
+        self.metrics.outage.set(self.breaker.is_felt)
         self.metrics.reserve.set(tally.reserve_tickets)
         self.metrics.unsettled.set(tally.unsettled + tally.parked)
         self.metrics.parked.set(tally.parked)
@@ -264,7 +291,8 @@ class Service:
             logger.error("event {}: nothing is sold of it now: {} {}", report.event_id, outcomes, report.reason)
 
 
-SELLING_CONNECTIONS = 4  # one batch at a time, and the keeper
+SELLING_CONNECTIONS = 3  # one batch at a time, and the keeper's voids
+KEEPER_CONNECTIONS = 2
 GIVE_BACK_S = 2.0  # of what the master waits for a worker that stops
 TROUBLES = (Outcome.SCRIPT_FAILED, Outcome.WENT_BACK, Outcome.HALTED)  # of the others the breaker tells
 
@@ -288,10 +316,13 @@ def create_app(
 
     Connects to nothing. `offload` runs what would keep a gevent hub waiting.
     """
-    selling = store or store_of(settings, connections=SELLING_CONNECTIONS)
-    store = store or store_of(settings, connections=settings.store_connections)
+    stores = Stores(
+        store or store_of(settings, connections=settings.store_connections),
+        store or store_of(settings, connections=SELLING_CONNECTIONS),
+        store or store_of(settings, connections=KEEPER_CONNECTIONS),
+    )
     queue_client = queue_client or queue_client_of(settings)
-    service = Service(settings, store, queue_client, offload, selling, journal_offload, receipts_offload)
+    service = Service(settings, stores, queue_client, offload, journal_offload, receipts_offload)
     app = Flask("ticketing", static_folder="api/static", root_path=str(Path(__file__).parent))
     app.config.update(MAX_CONTENT_LENGTH=bodies.BODY_MAX_BYTES + 1, PROVIDE_AUTOMATIC_OPTIONS=False)
     app.url_map.merge_slashes = False

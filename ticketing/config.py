@@ -99,7 +99,7 @@ class Settings(BaseSettings):
     receipts_redirect_s: Annotated[int, Field(ge=0, le=3600)] = 0
     receipts_s3_endpoint: str = ""
     receipts_s3_public_endpoint: str = ""
-    receipts_s3_region: str = "us-east-1"
+    receipts_s3_region: str = ""
     receipts_s3_access_key: Secret = ""
     receipts_s3_secret_key: Secret = ""
     receipts_s3_timeout_s: Seconds = 5.0

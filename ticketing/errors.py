@@ -23,6 +23,8 @@
         │   └── StoreShut                   it was not asked, since an outage is under way
         └── OutcomeUnknown              it may have done it, or may do it later
             └── ScriptFailed                it answers, and a script of one event failed within: the others are served
+                └── NodeFailed                  of a cluster, the node of one event failed: the others are served
+                    └── NodeAway                    and it certainly did nothing of what was asked
 
 `StoreRefused` and `OutcomeUnknown` must never be confused: a purchase with an unknown outcome may exist.
 """
@@ -172,3 +174,11 @@ class OutcomeUnknown(StoreError):
 
 class ScriptFailed(OutcomeUnknown):
     """Redis answers, and said that this command failed within: others may well succeed."""
+
+
+class NodeFailed(ScriptFailed):
+    """The node of this event did not answer as it should, and may have done what was asked: others may well answer."""
+
+
+class NodeAway(NodeFailed):
+    """The node of this event did nothing of what was asked: it was not reached, or said no. Others may well answer."""

@@ -215,6 +215,8 @@ class Outcome(StrEnum):
     REFUSED = "refused"  # the store certainly did nothing
     UNKNOWN = "unknown"  # nobody knows yet
     SCRIPT_FAILED = "script_failed"  # the store answers; this event's script failed within, nobody knows where
+    NODE_FAILED = "node_failed"  # the event's node of a cluster did not answer: nobody knows yet
+    NODE_AWAY = "node_away"  # it certainly did nothing; nodes of other events may answer
 
 
 class PoolLevel(NamedTuple):

@@ -5,6 +5,7 @@ costs zxing five times as long, and every reader reads any of the eight. zxing i
 without a word; tests/unit/test_qr.py proves that both have their effect.
 """
 
+from operator import getitem
 from typing import Any
 
 import zxingcpp
@@ -54,9 +55,6 @@ def path(text: str) -> tuple[int, bytes]:
     padding = b"0" * (groups * 8 - side)
     rows = padding.join([digits[row * side : (row + 1) * side] for row in range(side)]) + padding
     packed = int(rows, 2).to_bytes(groups * side, "big")
-    paths = _PATHS[:groups]
-    lines = []
-    for row in range(side):
-        line = [patterns[bits] for patterns, bits in zip(paths, packed[row * groups :], strict=False)]
-        lines.append(b"".join(line).replace(b"R", _ROWS[row]))
+    strips = list(map(getitem, _PATHS[:groups] * side, packed))
+    lines = [b"".join(strips[row * groups : (row + 1) * groups]).replace(b"R", _ROWS[row]) for row in range(side)]
     return side, b"".join(lines) + b"f"

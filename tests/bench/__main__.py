@@ -37,6 +37,7 @@ SECTIONS = (
     "growth",
     "memory",
     "pages",
+    "polls",
 )
 RESULTS = Path(__file__).parent / "results"
 QUICK_OUT = ROOT / "var" / "bench-quick.json"

@@ -1,4 +1,4 @@
-"""The targets of issue 5 and what pages cost (12), each bound as a number, and how a figure is judged by it. Pure.
+"""The targets of issue 5, what pages (12) and polls (13) cost, each bound as a number, and how it is judged. Pure.
 
 What must stay true: every target has its row, measured or not; what is not measured is never met.
 """
@@ -134,6 +134,8 @@ def _targets() -> tuple[Target, ...]:
         Target("11d", "memory of an RQ worker", 150, "MB", section="memory"),
         Target("12a", "CPU of a purchase at 1,000/s, pages open to none", None, to, section="pages"),
         Target("12b", "the same, pages open: p99", None, ms, section="pages"),
+        Target("13a", "CPU of a poll, receipt pending", None, us, section="polls"),
+        Target("13b", "CPU of a receipt that is fetched", None, us, section="polls"),
     )
 
 

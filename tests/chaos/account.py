@@ -40,7 +40,7 @@ class Books:
     """What the store holds of all events."""
 
     purchases: dict[str, Held] = field(default_factory=dict)
-    tombstones: int = 0
+    tombstones: set[str] = field(default_factory=set)
     outbox: int = 0
     failed: int = 0
     leased: Counter[str] = field(default_factory=Counter)  # holder -> tickets
@@ -70,7 +70,7 @@ def _read_event(store: Store, event_id: str, books: Books) -> None:
             books.purchases[purchase_id] = Held(purchase_id, tuple(tickets.split(",")), tag)
     for holder, lease in _pairs(leases):
         books.leased[holder] += len([ticket for ticket in lease.partition("|")[2].split(",") if ticket])
-    books.tombstones += len(found.tombstones)
+    books.tombstones |= found.tombstones
     books.outbox += len(found.outbox)
     books.failed += len(found.failed)
     books.standing[event_id] = (found.issued, found.tickets_sold, len(found.pool), len(found.leased))

@@ -8,15 +8,16 @@ import http.client
 import json
 import random
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from tests.chaos.history import BOUGHT, COUNTS, History, Told, Try, Wish
-from tests.servers import HOST
+from tests.servers import HOST, POLL_S
 
 ANSWER_DEADLINE_S = 30.0
 LAST_ANSWER_DEADLINE_S = 90.0
+RUSH_EVERY_S = 0.25
 PAUSE_S = (0.1, 0.4)
 AGAIN, LOOK = 0.12, 0.06  # shares of the turns
 PERSONS = 40  # who buy at an event with a limit
@@ -37,13 +38,25 @@ class Clients:
     """All buyers of a run."""
 
     def __init__(
-        self, ports: Sequence[int], shops: Sequence[Shop], history: History, *, seed: int, threads: int, misuse: bool
+        self,
+        ports: Sequence[int],
+        shops: Sequence[Shop],
+        history: History,
+        *,
+        seed: int,
+        threads: int,
+        misuse: bool,
+        patience_s: float = LAST_ANSWER_DEADLINE_S,
     ) -> None:
-        """`misuse`: keys are used again with other content while things fail, not only when all is calm."""
+        """`misuse`: keys are used again with other content while things fail, not only when all is calm.
+
+        `patience_s`: how long a key is asked for again once all has ended.
+        """
         self.ports = ports
         self.shops = shops
         self.history = history
         self.misuse = misuse
+        self.patience_s = patience_s
         self.ended = threading.Event()
         self.unanswered: list[Wish] = []
         self.lost_sight: list[str] = []  # purchases that could not be looked at though they exist
@@ -60,6 +73,16 @@ class Clients:
         with self._rush:
             self._rush.notify_all()
 
+    def rush_until(self, condition: Callable[[], bool], deadline_s: float) -> None:
+        """Buyers hurry until the condition is true, or there is no more time for it."""
+        until_s = self.history.now_s() + deadline_s
+        rush_s = 0.0
+        while not self.ended.is_set() and not condition() and (now_s := self.history.now_s()) < until_s:
+            if now_s >= rush_s:
+                self.rush()
+                rush_s = now_s + RUSH_EVERY_S
+            self.ended.wait(POLL_S / 10)
+
     def pause(self, seconds: float) -> None:
         with self._rush:
             self._rush.wait(seconds)
@@ -73,7 +96,7 @@ class Clients:
         """Every keyed wish has an answer that counts, or stands in `unanswered`."""
         self.end()
         for thread in self._threads:
-            thread.join(LAST_ANSWER_DEADLINE_S + 2 * ANSWER_DEADLINE_S)
+            thread.join(self.patience_s + 2 * ANSWER_DEADLINE_S)
         assert not any(thread.is_alive() for thread in self._threads), "a buyer never came to an end"
 
     def ask(self, wish: Wish, host: int, *, quantity: int | None = None) -> Try:
@@ -135,7 +158,7 @@ class _Client:
         while wish.key is not None and tried.told not in COUNTS:
             if self._clients.ended.is_set():
                 now_s = self._clients.history.now_s()
-                until_s = until_s or now_s + LAST_ANSWER_DEADLINE_S
+                until_s = until_s or now_s + self._clients.patience_s
                 if now_s > until_s:
                     self._clients.unanswered.append(wish)
                     return

@@ -5,23 +5,23 @@ undoes what it did and nothing else, so that several may overlap, and does so wh
 """
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import Protocol
 
 import psutil
 
 from tests.chaos.clients import Clients
 from tests.chaos.history import History
-from tests.chaos.hosts import ChaosHost, World
-from tests.chaos.schedule import Fault, Kind
+from tests.chaos.hosts import ChaosHost, OneGroup, World
+from tests.chaos.schedule import HOSTS, OF_A_GROUP, Fault, Kind
 from tests.servers import POLL_S
 
 SELLS_DEADLINE_S = 6.0
 IN_FLIGHT_DEADLINE_S = 8.0
 IN_FLIGHT_LEAST = 2
-RUSH_EVERY_S = 0.25
 FOUND_DEADLINE_S = 10.0
 DELAY_MOST_S = 0.4
 LATER_S = 2.5  # at most, after the clients have gone
@@ -47,12 +47,26 @@ class Struck:
         return f"{self.began_s:8.3f} - {self.ended_s:8.3f} s {where}: {what} {self.note}"
 
 
+class Failing(Protocol):
+    """What makes things fail while people buy."""
+
+    struck: list[Struck]
+    failed: list[str]  # faults of the faults: the run means nothing then
+
+    def carry_out(self) -> None:
+        """All that was to fail has failed, and is undone."""
+
+    def give_up(self) -> None:
+        """The same, at once."""
+
+
 class Faults:
     """Carries out a plan, each fault in a thread of its own."""
 
-    def __init__(self, world: World, clients: Clients, history: History) -> None:
+    def __init__(self, world: World, clients: Clients, history: History, plan: Sequence[Fault]) -> None:
+        self._plan = plan
         self.struck: list[Struck] = []
-        self.failed: list[str] = []  # faults of the faults: the run means nothing then
+        self.failed: list[str] = []
         self._world = world
         self._clients = clients
         self._history = history
@@ -60,9 +74,9 @@ class Faults:
         self._threads: list[threading.Thread] = []
         self._locks: dict[tuple[Kind | None, int | None], threading.Lock] = {}
 
-    def carry_out(self, plan: list[Fault]) -> None:
+    def carry_out(self) -> None:
         """Every fault struck at its time, and all of them are undone."""
-        for fault in plan:
+        for fault in self._plan:
             lock = self._locks.setdefault(_one_at_a_time(fault), threading.Lock())
             if self._done.wait(max(0.0, fault.at_s - self._history.now_s())):
                 break
@@ -92,9 +106,9 @@ class Faults:
     def _struck(self, fault: Fault) -> Struck:
         if fault.kind in OF_COMMANDS and fault.host is not None:
             host = fault.host
-            self._rush_until(lambda: self._history.sells_from_the_store(host), SELLS_DEADLINE_S)
+            self._clients.rush_until(lambda: self._history.sells_from_the_store(host), SELLS_DEADLINE_S)
         doing, note = self._prepare(fault)
-        self._rush_until(lambda: self._history.in_flight(fault.host) >= IN_FLIGHT_LEAST, IN_FLIGHT_DEADLINE_S)
+        self._clients.rush_until(lambda: self._history.in_flight(fault.host) >= IN_FLIGHT_LEAST, IN_FLIGHT_DEADLINE_S)
         began_s = self._history.now_s()
         done = doing is not None
         if doing is not None:
@@ -106,20 +120,10 @@ class Faults:
                 done = False
         return Struck(fault, began_s, self._history.now_s(), done, note)
 
-    def _rush_until(self, condition: Callable[[], bool], deadline_s: float) -> None:
-        """Buyers hurry until the condition is true, or there is no more time for it."""
-        until_s = self._history.now_s() + deadline_s
-        rush_s = 0.0
-        while not condition() and (now_s := self._history.now_s()) < until_s:
-            if now_s >= rush_s:
-                self._clients.rush()
-                rush_s = now_s + RUSH_EVERY_S
-            self._done.wait(POLL_S / 10)
-
     def _prepare(self, fault: Fault) -> tuple[Doing | None, str]:
         """What is to be done, ready to be done at once, and what to say of it."""
         if fault.host is None:
-            return OF_WHO_HOLDS_THE_SALE[fault.kind](self._world), ""
+            return self._of_the_server(fault), ""
         host = self._world.hosts[fault.host]
         if fault.kind in KILLED:
             return self._killing(fault, host)
@@ -132,6 +136,14 @@ class Faults:
                 return None, ""
         process = living[int(fault.luck * len(living))]
         return partial(_is_killed, process), f"(process {process.pid})"
+
+    def _of_the_server(self, fault: Fault) -> Doing:
+        world = self._world
+        if fault.kind in OF_A_GROUP:
+            assert isinstance(world, OneGroup)
+            hosts = [int(fault.luck * HOSTS)] if fault.kind is Kind.PART_HOSTS else []
+            return partial(world.primary_is_parted, *hosts)
+        return world.primary_is_killed if fault.kind is Kind.KILL_SERVER else world.primary_is_stopped
 
     @contextmanager
     def _cut(self, host: ChaosHost, _: Fault) -> Iterator[None]:
@@ -204,10 +216,6 @@ KILLED: dict[Kind, Callable[[ChaosHost], list[psutil.Process]]] = {
     Kind.KILL_WEB: ChaosHost.web_workers,
     Kind.KILL_MASTER: ChaosHost.masters,
     Kind.KILL_RECEIPTS: ChaosHost.receipt_workers,
-}
-OF_WHO_HOLDS_THE_SALE: dict[Kind, Callable[[World], Doing]] = {
-    Kind.KILL_SERVER: lambda world: world.primary_is_killed,
-    Kind.STOP_SERVER: lambda world: world.primary_is_stopped,
 }
 OF_THE_WAY: dict[Kind, Callable[[Faults, ChaosHost, Fault], AbstractContextManager[None]]] = {
     Kind.CUT: Faults._cut,

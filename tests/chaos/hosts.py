@@ -15,7 +15,8 @@ from pathlib import Path
 
 import psutil
 
-from tests.groups import Node, SentinelGroup, UserWay
+from tests.chaos.schedule import HOSTS, ONE_GROUP, ONE_SERVER, Catalogue
+from tests.groups import SentinelGroup, UserWay
 from tests.proxy import Proxy
 from tests.receipts import SIGNING_KEY
 from tests.servers import ValkeyServer, steady_port, wait_until
@@ -23,7 +24,6 @@ from tests.service import Service
 from ticketing.outage.journal import Content, JournalDamaged, parse
 from ticketing.store.connection import Store
 
-HOSTS = 2
 WEB_WORKERS = 2
 BACK_S = 20.0
 BACK_AGAIN_S = 60.0
@@ -125,8 +125,9 @@ class ChaosHost:
 class World:
     """Everything that runs."""
 
-    def __init__(self, folder: Path, **settings: object) -> None:
+    def __init__(self, folder: Path, catalogue: Catalogue, **settings: object) -> None:
         self.folder = folder
+        self.catalogue = catalogue
         self.hosts: list[ChaosHost] = []
         self._settings = settings
 
@@ -205,7 +206,7 @@ class OneServer(World):
     """A world with one server, and a proxy for each host."""
 
     def __init__(self, folder: Path, **settings: object) -> None:
-        super().__init__(folder, **settings)
+        super().__init__(folder, ONE_SERVER, **settings)
         self._server = ValkeyServer(folder / "valkey")
         self._proxies: list[Proxy] = []
 
@@ -245,12 +246,23 @@ class OneServer(World):
 
 
 class OneGroup(World):
-    """A world with a primary, a replica and three sentinels."""
+    """A world with a primary, its replicas and three sentinels."""
 
-    def __init__(self, folder: Path, *, confirm: int = 1, options: Sequence[str] = (), hasty: bool = True) -> None:
-        super().__init__(folder, REPLICAS_TO_CONFIRM=confirm)
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        replicas: int = 1,
+        confirm: int | None = None,
+        options: Sequence[str] = (),
+        hasty: bool = True,
+        **settings: object,
+    ) -> None:
+        """`confirm`: how many replicas must have each purchase; all of them, unless it is given."""
+        self.confirm = replicas if confirm is None else confirm
+        super().__init__(folder, ONE_GROUP, REPLICAS_TO_CONFIRM=self.confirm, **settings)
         users = [_user(number) for number in range(HOSTS)]
-        self.group = SentinelGroup(folder / "group", users=users, options=options, hasty=hasty)
+        self.group = SentinelGroup(folder / "group", replicas, users=users, options=options, hasty=hasty)
 
     def open_store(self, timeout_s: float = 5.0) -> Store:
         return self.group.primary().server.store(timeout_s)
@@ -281,12 +293,11 @@ class OneGroup(World):
             self.group.wait_until_complete(GROUP_BACK_S)
 
     @contextmanager
-    def primary_is_parted(self, *numbers: int) -> Iterator[Node]:
-        """The primary and these hosts are on one side of a cut network, everybody else on the other."""
-        node = self.group.primary()
-        self.group.part(node, *map(_user, numbers))
+    def primary_is_parted(self, *numbers: int) -> Iterator[None]:
+        """The primary and these hosts (all, where none is named) are on one side of a cut network."""
+        self.group.part(self.group.primary(), *map(_user, numbers))
         try:
-            yield node
+            yield
         finally:
             self.group.mend()
             self.group.wait_until_complete(GROUP_BACK_S)

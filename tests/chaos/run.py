@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 
 from tests.chaos.account import Books, Problem, judge, provisional_then_sold, read_books
 from tests.chaos.clients import Clients, Shop
-from tests.chaos.faults import Faults
+from tests.chaos.faults import Failing, Faults
 from tests.chaos.history import BOUGHT, History, Told, Try, Wish
 from tests.chaos.hosts import HOSTS, WEB_WORKERS, World
 from tests.chaos.receipts import check_receipts, wait_for_receipts
-from tests.chaos.schedule import least_times, plan
+from tests.chaos.schedule import plan
 from tests.chaos.table import Row, explain, rows, table
 from tests.servers import wait_until
 
@@ -35,7 +35,6 @@ HEIRS_S = 60.0
 CALM_REPEATS = 30
 ALARMS_SHOWN = 5
 ADOPTED = "settling what a process that ended left in"
-SETTLED_A_SECOND, UNCLEAR_A_SECOND = 1_000 / 300, 100 / 300  # what a run must have met, a second of it
 
 
 @dataclass
@@ -60,6 +59,7 @@ class Run:
         self._misuse = misuse
         self._world = world
         self._problems: list[Problem] = []
+        self.receipts_ready = 0  # purchases whose receipt was fetched at the end
 
     def carry_out(self) -> Verdict:
         """The verdict; nothing runs any more."""
@@ -79,13 +79,13 @@ class Run:
         history = History(HOSTS)
         ports = [host.service.port for host in self._world.hosts]
         clients = Clients(ports, SHOPS, history, seed=self._seed, threads=THREADS, misuse=self._misuse)
-        faults = Faults(self._world, clients, history)
+        faults = self._failing(clients, history)
         meter = Meter(self._world)
         say(f"seed {self._seed}: {self._seconds:.0f} s of faults begin")
         clients.start()
         meter.start()
         try:
-            faults.carry_out(plan(self._seed, self._seconds))
+            faults.carry_out()
         finally:
             faults.give_up()
             self._world.heal()
@@ -95,7 +95,11 @@ class Run:
         clients.stop()
         return self._judge(history, clients, faults, meter)
 
-    def _judge(self, history: History, clients: Clients, faults: Faults, meter: "Meter") -> Verdict:
+    def _failing(self, clients: Clients, history: History) -> Failing:
+        """What fails, and when."""
+        return Faults(self._world, clients, history, plan(self._seed, self._seconds, self._world.catalogue))
+
+    def _judge(self, history: History, clients: Clients, faults: Failing, meter: "Meter") -> Verdict:
         self._note(*faults.failed, *clients.lost_sight)
         self._problems += [Problem("never got an answer that counts", wish) for wish in clients.unanswered]
         self._attempt(lambda: self._world.wait_until_calm(history.misled(), CALM_S))
@@ -116,7 +120,9 @@ class Run:
         self._problems += judge(history.by_wish(), books)
         if books.outbox or books.failed:
             self._note(f"{books.outbox} receipts are still due, {books.failed} failed")
-        self._note(*check_receipts(self._world, books.purchases))
+        wrong = check_receipts(self._world, books.purchases)
+        self.receipts_ready = len(books.purchases) - len(wrong)
+        self._note(*wrong)
         self._attempt(self._world.hosts[0].service.audit)
         return books
 
@@ -143,9 +149,9 @@ class Run:
             if (alarms := host.alarms()) and not parked:
                 self._note(f"host {host.number} raised {len(alarms)} alarms:\n" + "\n".join(alarms[:ALARMS_SHOWN]))
 
-    def _verdict(self, history: History, faults: Faults, books: Books, meter: "Meter") -> Verdict:
+    def _verdict(self, history: History, faults: Failing, books: Books, meter: "Meter") -> Verdict:
         tries = history.by_wish()
-        found = rows(faults.struck, history)
+        found = rows(faults.struck, history, self._world.catalogue.kinds)
         settled = provisional_then_sold(tries, books)
         late = sum(host.proxy.delivered_late for host in self._world.hosts)
         adopted = sum(host.logged(ADOPTED) for host in self._world.hosts)
@@ -154,23 +160,23 @@ class Run:
             "",
             f"answers: {dict(history.counts())}",
             f"wishes: {len(tries):,}, purchases: {len(books.purchases):,}, settled: {settled:,}",
-            f"late scripts: {late}, tombstones: {books.tombstones}, adoptions: {adopted}",
+            f"late scripts: {late}, tombstones: {len(books.tombstones)}, adoptions: {adopted}",
             f"events (issued, sold, pool, leased): {books.standing}",
             f"metrics, as far as seen: {meter.shown()}",
         ]
         if self._problems:
             lines += ["", explain(self._problems, tries, faults.struck)]
-        too_little = self._too_little(found, tries, settled, late + books.tombstones + adopted)
+        too_little = self._too_little(found, tries, settled, late + len(books.tombstones) + adopted)
         return Verdict(self._problems, too_little, "\n".join([*lines, *too_little]))
 
     def _too_little(self, found: list[Row], tries: dict[Wish, list[Try]], settled: int, unclear: int) -> list[str]:
-        least = least_times(self._seconds)
-        settled_least = int(self._seconds * SETTLED_A_SECOND)
-        unclear_least = int(self._seconds * UNCLEAR_A_SECOND)
+        least = {row.kind: self._world.catalogue.least_times(row.kind, self._seconds) for row in found}
+        settled_least = int(self._seconds * self._world.catalogue.settled_a_second)
+        unclear_least = int(self._seconds * self._world.catalogue.unclear_a_second)
         said = [
-            f"too little: `{row.kind}` met purchases {row.met} times, {least} are needed"
+            f"too little: `{row.kind}` met purchases {row.met} times, {least[row.kind]} are needed"
             for row in found
-            if row.met < least
+            if row.met < least[row.kind]
         ]
         if settled < settled_least:
             said.append(f"too little: {settled} provisional purchases were settled, {settled_least} are needed")

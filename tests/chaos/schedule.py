@@ -6,10 +6,11 @@ if a few of its faults meet nobody.
 
 import math
 import random
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from tests.chaos.hosts import HOSTS
+HOSTS = 2
 
 
 class Kind(StrEnum):
@@ -27,9 +28,12 @@ class Kind(StrEnum):
     REFUSE = "refuse connections"
     LOSE = "lose a quarter"  # of the commands
     ISOLATE = "isolate one host"  # for long, while the other one sells on
+    PART = "part the network"  # the primary with both hosts, its replica with the sentinels
+    PART_HOSTS = "part it between hosts"  # the primary with one host, its replica with the other and the sentinels
 
 
-OF_THE_SERVER = frozenset({Kind.KILL_SERVER, Kind.STOP_SERVER})
+OF_A_GROUP = frozenset({Kind.PART, Kind.PART_HOSTS})
+OF_THE_SERVER = frozenset({Kind.KILL_SERVER, Kind.STOP_SERVER}) | OF_A_GROUP
 # How long each lasts, in seconds; of a killed server, until it is started again.
 LASTS_S = {
     Kind.KILL_SERVER: (0.05, 0.8),
@@ -44,11 +48,54 @@ LASTS_S = {
     Kind.REFUSE: (0.3, 2.5),
     Kind.LOSE: (0.5, 3.0),
     Kind.ISOLATE: (2.0, 6.0),
+    Kind.PART: (0.5, 5.0),
+    Kind.PART_HOSTS: (0.5, 5.0),
 }
 SPARE = 1.25
 OFTENER = {Kind.LATE: 2}  # only some meet a script on its way
 FIRST_S = 1.0
 WAVE_S, STORM = 40.0, 0.65  # faults come in waves: who had many outages soon after each other trusts the store late
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """What can happen to what runs."""
+
+    kinds: Sequence[Kind]
+    lasts_s: Mapping[Kind, tuple[float, float]]
+    server_every_s: float  # how often, at least, each kind of fault of the server must meet purchases
+    others_every_s: float
+    settled_a_second: float  # provisional purchases that a run must have met, a second of it
+    unclear_a_second: float  # late scripts, voids and adoptions, the same
+
+    def least_times(self, kind: Kind, seconds: float) -> int:
+        """How often a kind must meet purchases in a run of this length."""
+        return max(1, int(seconds / (self.server_every_s if kind in OF_THE_SERVER else self.others_every_s)))
+
+    def times(self, kind: Kind, seconds: float) -> int:
+        """How often it is to strike: more often than it must, since a few may meet nobody."""
+        least = self.least_times(kind, seconds)
+        return max(least + 1, math.ceil(SPARE * least)) * OFTENER.get(kind, 1)
+
+
+ONE_SERVER = Catalogue(
+    [kind for kind in Kind if kind not in OF_A_GROUP],
+    LASTS_S,
+    server_every_s=15.0,
+    others_every_s=15.0,
+    settled_a_second=1_000 / 300,
+    unclear_a_second=100 / 300,
+)
+# Each fault of the primary takes until the group is whole again, and some last longer than a failover takes. While they
+# do, there is less for the others to strike.
+ONE_GROUP = Catalogue(
+    list(Kind),
+    LASTS_S | {Kind.KILL_SERVER: (0.05, 5.0), Kind.STOP_SERVER: (0.3, 5.0)},
+    server_every_s=60.0,
+    others_every_s=45.0,
+    settled_a_second=400 / 300,
+    unclear_a_second=20 / 300,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,23 +109,17 @@ class Fault:
     luck: float
 
 
-def least_times(seconds: float) -> int:
-    """How often each kind must meet purchases in a run of this length: 20 times in five minutes."""
-    return max(1, int(seconds / 15))
-
-
-def plan(seed: int, seconds: float) -> list[Fault]:
+def plan(seed: int, seconds: float, catalogue: Catalogue) -> list[Fault]:
     """Every fault of a run, the first one first."""
     chance = random.Random(seed)
-    times = max(least_times(seconds) + 1, math.ceil(SPARE * least_times(seconds)))
-    struck = [(kind, number) for kind in Kind for number in range(times * OFTENER.get(kind, 1))]
+    struck = [(kind, number) for kind in catalogue.kinds for number in range(catalogue.times(kind, seconds))]
     chance.shuffle(struck)
     return [
         Fault(
             at_s=_moment((place + chance.random()) / len(struck), seconds),
             kind=kind,
             host=None if kind in OF_THE_SERVER else number % HOSTS,
-            lasts_s=chance.uniform(*LASTS_S[kind]),
+            lasts_s=chance.uniform(*catalogue.lasts_s[kind]),
             luck=chance.random(),
         )
         for place, (kind, number) in enumerate(struck)

@@ -24,7 +24,7 @@ class Row:
     provisional: int
 
 
-def rows(struck: Iterable[Struck], history: History) -> list[Row]:
+def rows(struck: Iterable[Struck], history: History, kinds: Iterable[Kind]) -> list[Row]:
     """A row a kind. A fault that found nothing to strike did not happen."""
     by_kind: dict[Kind, list[tuple[int, int]]] = defaultdict(list)
     for one in struck:
@@ -40,7 +40,7 @@ def rows(struck: Iterable[Struck], history: History) -> list[Row]:
             sum(met for met, _ in by_kind[kind]),
             sum(provisional for _, provisional in by_kind[kind]),
         )
-        for kind in Kind
+        for kind in kinds
     ]
 
 

@@ -25,6 +25,7 @@ from ticketing.app import create_app
 from ticketing.config import Settings
 from ticketing.model import Event, EventState
 from ticketing.store import keys
+from ticketing.store.cluster import ClusterStore
 from ticketing.store.connection import Store
 from ticketing.store.events import EventStore, create
 from ticketing.store.queue import open_client
@@ -128,7 +129,7 @@ class Api:
 def contents(store: Store) -> dict[str, Any]:
     """Everything in the store but the queue."""
     found: dict[str, Any] = {}
-    for key in sorted(store.one("KEYS", "*")):
+    for key in sorted(key for server in store.servers() for key in server.one("KEYS", "*")):
         if key.startswith("rq:"):
             continue
         kind = store.one("TYPE", key)
@@ -148,7 +149,7 @@ READERS: dict[str, Callable[[Store, str], Any]] = {
 @pytest.fixture
 def queue(store: Store, request: pytest.FixtureRequest) -> Iterator[redis.Redis]:
     """Where the jobs go: beside the store on a real server, in a fakeredis of its own otherwise."""
-    if store.shebang:
+    if store.shebang and not isinstance(store, ClusterStore):
         url = request.getfixturevalue("valkey_server").url
         client = open_client(url, timeout_s=5, connect_timeout_s=2)
     else:
@@ -173,7 +174,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def _is_too_much(params: dict[str, Any]) -> bool:
-    return params.get("store") == "valkey" and params.get("web_server") in WEB_SERVERS
+    return params.get("store") in ("valkey", "cluster") and params.get("web_server") in WEB_SERVERS
 
 
 @pytest.fixture(scope="package")

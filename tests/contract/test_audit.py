@@ -12,6 +12,8 @@ from ticketing.sale.audit import AuditReport, Violation, audit
 from ticketing.store import keys
 from ticketing.store.connection import Store
 
+pytestmark = pytest.mark.on_cluster
+
 K = keys.of_event("1")
 FINGERPRINT = "0123456789abcdef"
 TICKETS = 10

@@ -8,9 +8,11 @@ import redis
 
 from tests.sales import SECRET, SEED, Sale, a_request, account, an_event
 from tests.servers import HOST, ValkeyServer, wait_until
+from ticketing.doctor import server
+from ticketing.doctor.finding import Level
 from ticketing.errors import OutcomeUnknown, StoreRefused
 from ticketing.model import Outcome
-from ticketing.store import keys, scripts
+from ticketing.store import durability, keys, scripts
 from ticketing.store.connection import Confirmation, Store, open_store
 from ticketing.store.events import create
 from ticketing.store.sale import standing
@@ -143,9 +145,20 @@ def test_what_is_harmless_to_lose_waits_for_nobody(pair: Pair, sale: Sale) -> No
     assert sale.tags(asked) == ["sold"]
     pair.replica.suspend()
     assert len(sale.events.read(["1"])) == 1
+    assert sale.outbox.finish("1", [asked.purchase_id]) == []
+
+
+def test_nothing_is_swept_that_could_not_begin(pair: Pair, sale: Sale) -> None:
+    """Or each sweep would burn a try of a receipt while the replica is away, until it is given up."""
+    asked = a_request(1)
+    assert sale.tags(asked) == ["sold"]
+    sale.due_now()
+    pair.replica.suspend()
+    with pytest.raises(OutcomeUnknown):
+        sale.overdue()
+    pair.replica.resume()
     sale.due_now()
     assert sale.overdue() == [(asked.purchase_id, 0)]
-    assert sale.outbox.finish("1", [asked.purchase_id]) == []
 
 
 def test_a_store_whose_replica_is_away_is_not_greeted(pair: Pair, sale: Sale) -> None:
@@ -188,6 +201,18 @@ def test_a_replica_refuses_for_certain(pair: Pair, sale: Sale) -> None:
     with pytest.raises(StoreRefused):
         deposed.sales.greet(SECRET)
     store.close()
+
+
+def test_a_failover_is_unsafe_where_fewer_confirm_than_could_take_over(pair: Pair) -> None:
+    pair.confirmed.ping()
+    assert durability.failover(pair.plain) is durability.Failover.UNSAFE
+    assert durability.failover(pair.confirmed) is durability.Failover.SAFE
+    [found] = server.fails_over(pair.plain)
+    assert (found.level, found.found) == (
+        Level.FAIL,
+        "unsafe: 1 could take over from the primary, 0 must confirm each purchase",
+    )
+    assert [found.level for found in server.fails_over(pair.confirmed)] == [Level.OK]
 
 
 def test_nothing_more_is_sent_where_nobody_is_to_confirm(pair: Pair) -> None:

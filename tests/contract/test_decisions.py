@@ -17,6 +17,8 @@ from ticketing.store.connection import Store
 from ticketing.store.decisions import VERSION_RISE, DecisionReply, DecisionStore, EventStanding, Lease, Verdict
 from ticketing.store.leases import LeaseReply, LeaseStore, Settled, decided_at
 
+pytestmark = pytest.mark.on_cluster
+
 FAR = f"{'f' * 32}-0"
 
 

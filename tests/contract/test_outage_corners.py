@@ -122,6 +122,7 @@ def test_the_reserve_is_full_also_where_another_event_of_the_round_could_not_be_
 
     def halted_meanwhile(changes: Any) -> Any:
         store.one("HSET", keys.of_event("2").info, "halted", "1")
+        patched.setattr(host.settlement._leases, "glance", away)
         return real(changes)
 
     def away(*_: Any) -> Any:
@@ -129,7 +130,6 @@ def test_the_reserve_is_full_also_where_another_event_of_the_round_could_not_be_
 
     with monkeypatch.context() as patched:
         patched.setattr(host.settlement._leases, "lease", halted_meanwhile)
-        patched.setattr(host.settlement._leases, "halt", away)
         with pytest.raises(StoreRefused):
             both()
     for _ in range(10):

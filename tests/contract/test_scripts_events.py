@@ -12,6 +12,8 @@ from ticketing.store.connection import Store
 from ticketing.store.events import CHUNK_TICKETS, EventConflict, Seeding, create
 from ticketing.store.sale import EventBatch
 
+pytestmark = pytest.mark.on_cluster
+
 K = keys.of_event("1")
 
 

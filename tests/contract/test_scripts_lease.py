@@ -9,6 +9,8 @@ from ticketing.model import Outcome
 from ticketing.store.connection import Store
 from ticketing.store.leases import GlanceAsk, LeaseReply
 
+pytestmark = pytest.mark.on_cluster
+
 
 def test_a_first_lease_takes_the_last_tickets_of_the_pool(store: Store) -> None:
     holder = Leasing(store)

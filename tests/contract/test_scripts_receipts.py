@@ -14,6 +14,8 @@ from ticketing.store.outbox import OutboxStore
 from ticketing.store.sale import standing
 from ticketing.telemetry.logs import short
 
+pytestmark = pytest.mark.on_cluster
+
 K = keys.of_event("1")
 
 

@@ -9,6 +9,8 @@ from ticketing.model import Outcome, parse_record
 from ticketing.store.connection import Store
 from ticketing.store.leases import LeaseReply, Settled
 
+pytestmark = pytest.mark.on_cluster
+
 SETTLED, KNOWN, REUSED, VOIDED, UNFUNDED = (
     Settled.SETTLED,
     Settled.KNOWN,

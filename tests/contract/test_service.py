@@ -48,6 +48,11 @@ def test_health_names_the_fsync_policy_that_it_finds(api: Api) -> None:
         assert api.get("/health").get_json()["checks"]["store"]["fsync"] == policy
 
 
+def test_health_says_that_nobody_could_take_over(api: Api) -> None:
+    found = api.get("/health").get_json()["checks"]["store"]["failover"]
+    assert found == ("none" if api.store.shebang else "unknown")  # fakeredis knows no roles
+
+
 def test_health_counts_receipts_and_jobs(api: Api) -> None:
     api.open_event()
     purchases = [api.bought()["purchase_id"] for _ in range(4)]

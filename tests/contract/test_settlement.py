@@ -24,6 +24,8 @@ from ticketing.sale.audit import audit
 from ticketing.store.connection import Store
 from ticketing.store.leases import LeaseStore, Settled
 
+pytestmark = pytest.mark.on_cluster
+
 SIZE = ReserveSize(tickets=10, share_per_mille=100)
 NOW_MS = 1_700_000_000_000
 

@@ -13,6 +13,7 @@ import threading
 import urllib.error
 import urllib.request
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -51,9 +52,10 @@ def _kept() -> dict[str, str]:
 
 
 class Stack:
-    """The running stack."""
+    """The running stack. `files`: more compose files than the first, as an operator would name them."""
 
-    def __init__(self, folder: Path, **settings: str) -> None:
+    def __init__(self, folder: Path, files: Sequence[str] = (), **settings: str) -> None:
+        self._files = ["docker-compose.yml", *files]
         self.project = f"ticketing-test-{os.getpid()}"
         self.ports = {name: free_port() for name in PUBLISHED}
         self._env_file = folder / ".env"
@@ -68,6 +70,7 @@ class Stack:
 
     def try_compose(self, *words: str, deadline_s: float = COMMAND_DEADLINE_S) -> subprocess.CompletedProcess[str]:
         options = ["--project-name", self.project, "--env-file", str(self._env_file), "--progress", "quiet"]
+        options += [word for name in self._files for word in ("--file", name)]
         return subprocess.run(
             ["docker", "compose", *options, *words],
             check=False,
@@ -79,8 +82,13 @@ class Stack:
             timeout=deadline_s,
         )
 
-    def build(self) -> None:
-        self.compose("build", "app", deadline_s=BUILD_DEADLINE_S)
+    def build(self, *services: str) -> None:
+        self.compose("build", *(services or ("app",)), deadline_s=BUILD_DEADLINE_S)
+
+    def set(self, **settings: str) -> None:
+        """From the next `up` on."""
+        with self._env_file.open("a") as file:
+            file.writelines(f"{name}={value}\n" for name, value in settings.items())
 
     def up(self, *words: str) -> None:
         """Every service of these is well."""

@@ -1,14 +1,19 @@
-"""A store that comes back older than it was, or empty: nothing is sold from it until an operator has decided."""
+"""A store that comes back older than it was, or empty: nothing is sold from it until an operator has decided.
+
+What its processes answered in the last minute is put back meanwhile, each purchase with its own tickets.
+"""
 
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.sales import account
+from tests.sales import Sale, a_request, account
 from tests.servers import ValkeyServer, run_module, wait_until
 from tests.service import Reply, Service
+from ticketing.store import keys
 from ticketing.store.connection import Store
 
 FOUND_S = 30.0
@@ -55,40 +60,142 @@ def halted(service: Service) -> list[list[str]]:
     return [service.request("GET", "/health").json()["checks"]["store"]["halted"] for _ in range(10)]
 
 
+def operator(service: Service, *words: str, code: int = 0) -> str:
+    """What `python -m ticketing outage` prints, its line breaks taken out."""
+    done = run_module("ticketing", "outage", *words, data_dir=service.data_dir, **service.settings)
+    assert done.returncode == code, done.stdout + done.stderr
+    return " ".join(done.stdout.split())
+
+
 def statuses(service: Service) -> set[str]:
     """What several looks at the health say; ten in a row may all be answered by one process."""
     return {service.request("GET", "/health").json()["status"] for _ in range(20)}
 
 
 def decide(service: Service) -> None:
-    words = ("outage", "accept", "event", "rock", "--yes")
-    done = run_module("ticketing", *words, data_dir=service.data_dir, **service.settings)
-    assert done.returncode == 0, done.stdout + done.stderr
+    operator(service, "accept", "event", "rock", "--yes")
 
 
-def test_a_store_that_came_back_older_sells_nothing_until_an_operator_decides(
-    service: Service, server: ValkeyServer, store: Store
-) -> None:
-    assert {buy(service).status for _ in range(10)} == {201}
-    older = server.folder / "older"
-    shutil.copytree(server.folder / "appendonlydir", older)
-    lost = [buy(service).json() for _ in range(10)]
+def sell_on_every_process(service: Service, store: Store) -> list[dict[str, Any]]:
+    """At least ten purchases, until each web process has answered one and says that it remembers it."""
+    sold = [buy(service).json() for _ in range(10)]
+
+    def enrolled() -> bool:
+        sold.append(buy(service).json())
+        return len(processes(store)) == 2
+
+    wait_until(enrolled, FOUND_S, "both have sold")
+    return sold
+
+
+def processes(store: Store) -> list[str]:
+    found: list[str] = store.one("HKEYS", keys.PROCESSES)
+    return found
+
+
+def put_older(server: ValkeyServer, older: Path) -> None:
+    """It ends as in a power cut, and comes back with this copy of its files."""
     server.kill()
     shutil.rmtree(server.folder / "appendonlydir")
     older.rename(server.folder / "appendonlydir")
     server.start()
+
+
+def tickets_of(purchases: list[dict[str, Any]]) -> dict[str, list[str]]:
+    return {one["purchase_id"]: one["tickets"] for one in purchases}
+
+
+def test_what_an_older_store_has_lost_is_put_back_and_the_sale_taken_up(
+    service: Service, server: ValkeyServer, store: Store
+) -> None:
+    before = sell_on_every_process(service, store)
+    older = server.folder / "older"
+    shutil.copytree(server.folder / "appendonlydir", older)
+    lost = [buy(service).json() for _ in range(40)]
+    put_older(server, older)
     wait_until(lambda: halted(service) == [["rock"]] * 10, FOUND_S, "every process says that it is halted")
     wait_until(lambda: refuses(service), FOUND_S, "nothing is sold")
-    assert "CRITICAL" in service.log.read_text()
+    wait_until(lambda: "nothing is left to put back" in operator(service, "show", code=1), FOUND_S, "all is put back")
     assert "event rock is halted: the store went back in time" in service.log.read_text()
-    held = account(store, "rock").check()
-    assert held.sold.keys().isdisjoint(purchase["purchase_id"] for purchase in lost[2:])
+    assert account(store, "rock").check().sold == tickets_of(before + lost)
 
-    decide(service)
+    assert "Event rock goes on" in operator(service, "resume")
     wait_until(lambda: {buy(service).status for _ in range(10)} == {201}, FOUND_S, "it is sold again")
     wait_until(lambda: halted(service) == [[]] * 10, FOUND_S)
+    assert account(store, "rock").check().sold.items() >= tickets_of(before + lost).items()
+    service.audit()
+
+
+def test_a_process_that_died_before_it_could_put_anything_back_is_named_and_the_operator_says_so(
+    service: Service, server: ValkeyServer, store: Store
+) -> None:
+    before = sell_on_every_process(service, store)
+    older = server.folder / "older"
+    shutil.copytree(server.folder / "appendonlydir", older)
+    lost = [buy(service).json() for _ in range(40)]
+    _, *webs = service.find("gunicorn")
+    died = next(name for name in processes(store) if int(name.split(":")[1]) == webs[0].pid)
+    server.kill()
+    webs[0].kill()
+    put_older(server, older)
+    wait_until(lambda: halted(service) == [["rock"]] * 10, FOUND_S, "every process says that it is halted")
+    wait_until(lambda: len(reports(store)) == 2, FOUND_S, "the other has put back what it sold, its heir nothing")
+    held = account(store, "rock").check()
+    own = tickets_of(before + lost)
+    assert held.sold.items() <= own.items()
+    assert tickets_of(before).keys() < held.sold.keys() < own.keys()
+
+    asked = operator(service, "resume", "rock", code=1)
+    assert died in asked
+    assert "Nothing was done" in asked
+    assert store.one("HGET", keys.of_event("rock").info, "halted") == "1"
+    assert "Event rock goes on" in operator(service, "resume", "rock", "--yes")
+    wait_until(lambda: {buy(service).status for _ in range(10)} == {201}, FOUND_S, "it is sold again")
     account(store, "rock").check()
     service.audit()
+
+
+def reports(store: Store) -> list[str]:
+    return [name for name in store.one("HKEYS", keys.of_event("rock").put_back) if name.startswith("report:")]
+
+
+def test_what_was_sold_twice_meanwhile_is_listed_and_not_put_back(
+    service: Service, server: ValkeyServer, store: Store
+) -> None:
+    """Somebody who saw nothing of it sells from the older copy before anybody looks."""
+    before = sell_on_every_process(service, store)
+    older = server.folder / "older"
+    shutil.copytree(server.folder / "appendonlydir", older)
+    lost = [buy(service).json() for _ in range(20)]
+    webs = service.find("gunicorn")[1:]
+    for web in webs:
+        web.suspend()
+    put_older(server, older)
+    other = Sale(store, greeted=False)
+    now_s, _ = store.one("TIME")
+    other.clock.saw(int(now_s) * 1000)
+    seed = store.one("HGET", keys.of_event("rock").info, "seed")
+    twice = a_request(3, event_id="rock")
+    [sold] = other.buy(twice, seed=seed)
+    for web in webs:
+        web.resume()
+    wait_until(lambda: halted(service) == [["rock"]] * 10, FOUND_S, "every process says that it is halted")
+    wait_until(lambda: len(reports(store)) == 2, FOUND_S, "both have put back what they could")
+    taken = set(sold.detail.split("|")[2].split(","))
+    own = tickets_of(before + lost)
+    conflicts = {purchase_id for purchase_id, tickets in own.items() if taken & set(tickets)}
+    held = account(store, "rock").check()
+    assert held.sold == {key: own[key] for key in own.keys() - conflicts} | {twice.purchase_id: sorted(taken)}
+    assert len(conflicts) == 3
+    shown = operator(service, "resume", code=1)
+    assert "3 purchases of event rock that buyers were answered could not be put back" in shown
+    assert not any(purchase_id in shown for purchase_id in own)
+    assert all(f"{purchase_id[:11]}… {own[purchase_id][0]}" in shown for purchase_id in conflicts)
+    assert "that were answered can't be put back" in service.log.read_text()
+    operator(service, "resume", "--yes")
+    wait_until(lambda: {buy(service).status for _ in range(10)} == {201}, FOUND_S, "it is sold again")
+    service.audit()
+    assert "3 purchases of event rock that buyers were answered stay lost" in operator(service, "show")
 
 
 def test_a_store_that_came_back_empty_sells_nothing_until_an_operator_decides(service: Service, store: Store) -> None:

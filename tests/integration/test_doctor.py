@@ -2,20 +2,23 @@
 
 import json
 import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.buckets import BUCKET, BucketServer
 from tests.leases import K
 from tests.sales import Sale
 from tests.servers import ID_SECRET, ValkeyServer, free_port, run_module
 from tests.service import Service
 from tests.unit.test_doctor import GOOD
 from ticketing.config import Settings
-from ticketing.doctor import command
+from ticketing.doctor import bucket, command
 from ticketing.doctor.finding import Finding, Level
+from ticketing.receipts.opening import bucket_of, prefix_of
 from ticketing.store import condition, keys
 from ticketing.store.queue import ReceiptQueue, open_client
 
@@ -61,6 +64,11 @@ def patient(server: ValkeyServer, tmp_path: Path) -> Iterator[Patient]:
     patient.store.one("DEL", keys.ID_SECRET)
     yield patient
     patient.store.close()
+
+
+def in_bucket(server: BucketServer, **more: object) -> dict[str, Any]:
+    """Settings that keep receipts in a bucket."""
+    return {name.lower(): value for name, value in server.settings(**more).items()}
 
 
 def worst(found: Found, check: str) -> Level:
@@ -179,6 +187,47 @@ def test_a_journal_that_can_not_be_written_fails(patient: Patient) -> None:
     in_the_way.write_text("")
     found = patient.look(journal_folder="/proc/self/journal")  # a folder in which nobody can make one
     assert worst(found, "journal") is Level.FAIL
+
+
+def test_a_bucket_that_does_what_it_should_is_all_right_and_nothing_is_left_in_it(
+    patient: Patient, bucket_server: BucketServer
+) -> None:
+    url = f"s3://{BUCKET}/{uuid.uuid4().hex}"
+    found = patient.look(**in_bucket(bucket_server, RECEIPTS_URL=url))
+    assert [finding.level for finding in found["bucket of receipts"]] == [Level.OK]
+    assert f"disk of {patient.data_dir / 'receipts'}" not in found
+    with_a_key = bucket_of(Settings(_env_file=None, **in_bucket(bucket_server, RECEIPTS_URL=url)))
+    assert list(with_a_key.listed(prefix_of(Settings(_env_file=None, receipts_url=url)))) == []
+    assert "bucket of receipts" not in patient.look()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "why"),
+    [
+        ({"RECEIPTS_S3_SECRET_KEY": "another-key"}, "could not be written: the bucket's server answers SignatureDoes"),
+        ({"RECEIPTS_URL": "s3://no-such-bucket"}, "could not be written: the bucket's server answers NoSuchBucket"),
+        ({"RECEIPTS_S3_ENDPOINT": "http://127.0.0.1:1"}, "could not be written: no answer from the bucket"),
+    ],
+)
+def test_a_bucket_that_takes_nothing_fails(
+    patient: Patient, bucket_server: BucketServer, wrong: dict[str, object], why: str
+) -> None:
+    [finding] = patient.look(**in_bucket(bucket_server, **wrong))["bucket of receipts"]
+    assert finding.level is Level.FAIL
+    assert why in finding.found
+    assert "s3:PutObject" in finding.do
+    assert "another-key" not in str(finding)
+
+
+def test_a_bucket_that_everybody_can_read_fails(
+    patient: Patient, bucket_server: BucketServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(bucket, "ask", lambda url: asked.append(url) or (200, b""))
+    [finding] = patient.look(**in_bucket(bucket_server))["bucket of receipts"]
+    assert (finding.level, "lets everybody read objects" in finding.found) == (Level.FAIL, True)
+    assert asked[0].startswith(f"{bucket_server.url}/{BUCKET}/of/tests/.doctor-")
+    assert "?" not in asked[0]
 
 
 def test_a_running_service_is_all_right_and_the_exit_code_says_so(tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ def test_from_a_halt_to_a_settled_store(operator: Operator, real_store: Store) -
     assert "because 1 yes" in shown
     assert "a test ?[31mwants it" in shown
     assert f"{operator.slot.holder} 10 this host, no process" in shown
-    assert "python -m ticketing outage accept event 1" in shown
+    assert "python -m ticketing outage resume 1" in shown
     assert "1 purchase of event 1 parked: their event is halted." in operator.said("settle", code=1)
     asked = operator.said("accept", "event", "1", code=1)
     assert "Nothing was done. To do it, say --yes." in asked

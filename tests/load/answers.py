@@ -64,6 +64,8 @@ def of_receipt(status: int, headers: Mapping[str, str], body: bytes) -> Answer:
     if status == 200:
         is_pdf = body.startswith(b"%PDF-")
         return Answer(Kind.RECEIPT) if is_pdf else Answer(Kind.ERROR, "GET /tickets: 200, and no PDF")
+    if status == 303:  # it is in a bucket, whole; fetching it from there is no work of the service
+        return Answer(Kind.RECEIPT)
     if status == 202:
         return Answer(Kind.RECEIPT_PENDING, retry_after_s=retry_after_s(headers))
     problem = _json(body).get("type", "")

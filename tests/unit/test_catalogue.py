@@ -10,7 +10,7 @@ from loguru import logger
 
 from tests.servers import wait_until
 from tests.unit.test_counter import a_state
-from ticketing.errors import StoreError, StoreRefused, StoreShut
+from ticketing.errors import NodeAway, StoreError, StoreRefused, StoreShut
 from ticketing.model import EventState
 from ticketing.sale import catalogue as subject
 from ticketing.sale.catalogue import Catalogue
@@ -25,6 +25,7 @@ class FakeEvents:
         self.states = [a_state("1"), a_state("2")]
         self.reads = 0
         self.down = False
+        self.unread: dict[str, NodeAway] = {}  # events whose node is away
         self.going_on = threading.Event()
         self.going_on.set()
 
@@ -36,7 +37,7 @@ class FakeEvents:
         return [state.event.event_id for state in self.states]
 
     def read_sound(self, event_ids: list[str]) -> list[EventState]:
-        return list(self.states)
+        return [state for state in self.states if state.event.event_id not in self.unread]
 
 
 class Clock:
@@ -269,3 +270,27 @@ def test_what_an_operator_changed_is_said_once_when_it_is_read(
         catalogue.states()
         assert said == expected
         said.clear()
+
+
+def test_events_whose_node_is_away_stay_as_they_were_and_others_are_read(
+    catalogue: Catalogue, events: FakeEvents, clock: Clock
+) -> None:
+    catalogue.states()
+    events.unread = {"1": NodeAway("away")}
+    events.states = [replace(state, sold=7) for state in events.states]
+    clock.now_s += 1
+    assert [(state.event.event_id, state.sold) for state in catalogue.states()] == [("1", 0), ("2", 7)]
+    assert catalogue.store_up
+    events.unread = {}
+    clock.now_s += 1
+    assert [state.sold for state in catalogue.states()] == [7, 7]
+
+
+def test_an_event_that_was_never_read_since_its_node_is_away_is_not_said_to_be_unknown(
+    catalogue: Catalogue, events: FakeEvents
+) -> None:
+    events.unread = {"1": NodeAway("away")}
+    for _ in range(2):
+        with pytest.raises(NodeAway):
+            catalogue.find("1")
+    assert catalogue.find("3") is None

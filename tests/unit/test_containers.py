@@ -37,6 +37,7 @@ DOCKERFILE = (ROOT / "Dockerfile").read_text()
 COMPOSE_TEXT = (ROOT / "docker-compose.yml").read_text()
 COMPOSE: dict[str, Any] = load(COMPOSE_TEXT)
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+SCALE_TEXT = (ROOT / "docker-compose.scale.yml").read_text()
 PARTS = ("app", "worker", "scheduler", "seeds")
 MONITORING = ("prometheus", "grafana", "jaeger")
 VARIABLE = re.compile(r"\$\{([A-Z0-9_]+)(?::-([^}]*))?\}")
@@ -168,11 +169,12 @@ def test_no_secret_stands_in_the_file() -> None:
 def test_every_variable_is_in_the_example_with_its_default() -> None:
     _, _, theirs = (ROOT / ".env.example").read_text().partition(CONTAINERS_ALONE)
     said = dict(match.groups() for line in theirs.splitlines() if (match := LINE.fullmatch(line)))
-    read = {match[1]: match[2] for match in VARIABLE.finditer(COMPOSE_TEXT)}
+    read = {match[1]: match[2] for match in VARIABLE.finditer(COMPOSE_TEXT + SCALE_TEXT)}
     settings = {name.upper(): str(field.default) for name, field in Settings.model_fields.items()}
     assert {name: default for name, default in read.items() if name not in settings} == said
     others = {name: default for name, default in read.items() if settings.get(name, default) != default}
-    assert others == {"REDIS_URL": "redis://redis:6379/0", "LOG_FORMAT": "json"}
+    theirs_alone = {"RECEIPTS_S3_ACCESS_KEY": "ticketing"}
+    assert others == {"REDIS_URL": "redis://redis:6379/0", "LOG_FORMAT": "json", **theirs_alone}
 
 
 def test_what_must_last_is_on_volumes_and_what_is_written_besides_in_memory() -> None:

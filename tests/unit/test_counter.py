@@ -138,6 +138,8 @@ TOLD = {
     Outcome.SCRIPT_FAILED: (SaleReply(Outcome.SCRIPT_FAILED, "WRONGTYPE"), PurchaseUnavailable, {"keyed": True}),
     Outcome.REFUSED: (SaleReply(Outcome.REFUSED, "away"), PurchaseUnavailable, {"keyed": True}),
     Outcome.UNKNOWN: (SaleReply(Outcome.UNKNOWN, "broken"), PurchaseUnavailable, {"keyed": True}),
+    Outcome.NODE_AWAY: (SaleReply(Outcome.NODE_AWAY, "away"), PurchaseUnavailable, {"keyed": True}),
+    Outcome.NODE_FAILED: (SaleReply(Outcome.NODE_FAILED, "broken"), PurchaseUnavailable, {"keyed": True}),
 }
 
 
@@ -197,7 +199,7 @@ def test_what_no_journal_could_change_is_told_to_a_key_whatever_is_leased(outcom
         Scene(refusal(outcome, leased=1)).counter.buy("1", 2, key=KEY)
 
 
-@pytest.mark.parametrize("outcome", [Outcome.UNKNOWN, Outcome.SCRIPT_FAILED])
+@pytest.mark.parametrize("outcome", [Outcome.UNKNOWN, Outcome.SCRIPT_FAILED, Outcome.NODE_FAILED])
 def test_an_unknown_outcome_without_a_key_is_voided_and_with_one_it_is_not(outcome: Outcome) -> None:
     scene = Scene(SaleReply(outcome))
     with pytest.raises(Unavailable):
@@ -209,7 +211,7 @@ def test_an_unknown_outcome_without_a_key_is_voided_and_with_one_it_is_not(outco
     assert len(scene.keeper.voided) == 1
 
 
-@pytest.mark.parametrize("outcome", sorted(set(TOLD) - {Outcome.UNKNOWN, Outcome.SCRIPT_FAILED}))
+@pytest.mark.parametrize("outcome", sorted(set(TOLD) - {Outcome.UNKNOWN, Outcome.SCRIPT_FAILED, Outcome.NODE_FAILED}))
 def test_what_certainly_sold_nothing_is_not_voided(outcome: Outcome) -> None:
     scene = Scene(TOLD[outcome][0])
     with pytest.raises(TOLD[outcome][1]):

@@ -11,7 +11,7 @@ from gevent.event import Event as Signal
 from loguru import logger
 
 from tests.sales import LATER_MS, SECRET, SEED, Sale, a_request, account
-from ticketing.errors import StoreRefused, Unavailable, WrongIdSecret
+from ticketing.errors import NodeAway, StoreRefused, Unavailable, WrongIdSecret
 from ticketing.model import EventState, Outcome, PurchaseRequest
 from ticketing.outage import keeper as subject
 from ticketing.outage import slots
@@ -429,3 +429,40 @@ def test_a_start_looks_before_it_lets_buyers_in(make: Make, monkeypatch: pytest.
     monkeypatch.setattr(LeaseStore, "glance", lambda store, asks: looked.append(len(asks)) or real(store, asks))
     make().start()  # what Service.start does before the worker accepts connections
     assert looked == [1]
+
+
+def test_a_node_that_is_away_is_no_outage_and_nothing_is_forgotten_meanwhile(make: Make) -> None:
+    """What its events' buyers were answered may have to be put back yet."""
+    process = make().start()
+    process.await_reserve()
+    turns: list[float] = []
+    process.keeper._putting_back = StubOfPuttingBack(turns)  # type: ignore[assignment]
+    away: list[str] = ["a-node:1"]
+    process.breaker.nodes_away = lambda: tuple(away)
+    process.bug = NodeAway("it can't be reached")
+    process.await_rounds(4)
+    process.bug = None
+    process.await_rounds(4)
+    assert not process.breaker.is_open
+    assert process.breaker.is_felt
+    assert turns == []
+    away.clear()
+    process.await_rounds(4)
+    assert turns
+    assert not process.breaker.is_felt
+
+
+class StubOfPuttingBack:
+    """Counts its turns."""
+
+    def __init__(self, turns: list[float]) -> None:
+        self._turns = turns
+
+    def turn(self, now_s: float) -> None:
+        self._turns.append(now_s)
+
+    def interrupted(self) -> None:
+        pass
+
+    def leave(self) -> None:
+        pass

@@ -179,6 +179,7 @@ def test_an_answer_that_is_no_json_is_an_error() -> None:
     [
         (200, b"%PDF-1.7 ...", Kind.RECEIPT),
         (200, b"<html>", Kind.ERROR),
+        (303, b"", Kind.RECEIPT),
         (202, b"{}", Kind.RECEIPT_PENDING),
         (503, b'{"type":"/problems/receipt-failed"}', Kind.ERROR),
         (503, b'{"type":"/problems/temporarily-unavailable"}', Kind.UNAVAILABLE),

@@ -112,6 +112,7 @@ def test_the_store_tells_what_it_uses_and_promises(real_store: Store, valkey_ser
     got = samples(ServerMetrics(lambda: server_state(real_store)))
     assert got["ticketing_store_up", ""] == 1
     assert got["ticketing_store_fsync_policy", "always"] == 1
+    assert got["ticketing_store_failover", "none"] == 1
     assert got["ticketing_store_memory_bytes", ""] > 100_000
     assert got["ticketing_store_file_bytes", ""] > 100_000
     assert got["ticketing_store_clients", ""] >= 1

@@ -8,12 +8,13 @@ import gevent
 import pytest
 from loguru import logger
 
-from ticketing.errors import OutcomeUnknown, StoreError, StoreRefused
+from ticketing.errors import OutcomeUnknown, ReceiptsAway, StoreError, StoreRefused
 from ticketing.model import Purchase, ReceiptStatus
 from ticketing.receipts import outbox as subject
 from ticketing.receipts.files import ReceiptFiles
 from ticketing.receipts.outbox import Dispatcher
 from ticketing.receipts.status import PurchaseStatus, ReceiptDesk, Standing
+from ticketing.receipts.storage import StoredReceipt
 from ticketing.receipts.sweeper import SHORT_QUEUE_JOBS, Sweeper
 from ticketing.sale.identity import Identity
 from ticketing.store.outbox import Overdue
@@ -354,6 +355,108 @@ def test_a_stored_receipt_is_given_out_while_the_store_is_away(desk: Desk) -> No
     stored = desk.desk.stored(desk.purchase_id)
     assert stored is not None
     assert stored.pdf == PDF
+
+
+class FarFiles(ReceiptFiles):
+    """A storage that is asked over a network; counts how often, and can be away."""
+
+    is_near = False
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.asked = 0
+        self.is_away = False
+
+    def get(self, purchase_id: str) -> StoredReceipt | None:
+        self._ask()
+        return super().get(purchase_id)
+
+    def has(self, purchase_id: str) -> bool:
+        self._ask()
+        return super().has(purchase_id)
+
+    def link(self, purchase_id: str, method: str, life_s: int) -> str:
+        return f"https://bucket/{method}/{life_s}"
+
+    def _ask(self) -> None:
+        self.asked += 1
+        if self.is_away:
+            raise ReceiptsAway("away")
+
+
+@pytest.fixture
+def far_desk(tmp_path: Path) -> Desk:
+    desk = Desk(tmp_path)
+    desk.files = desk.desk._files = FarFiles(tmp_path)
+    return desk
+
+
+def test_who_waits_for_a_receipt_that_is_being_made_asks_no_bucket(far_desk: Desk) -> None:
+    """Thousands do, each second, and each asking would cost a request of the bucket's provider."""
+    assert far_desk.receipt(in_outbox=True) is ReceiptStatus.PENDING
+    assert far_desk.desk.stored(far_desk.purchase_id) is None
+    assert far_desk.desk.link(far_desk.purchase_id, "GET", 60) is None
+    assert far_desk.files.asked == 0
+    far_desk.files.put(far_desk.purchase_id, PDF)
+    assert far_desk.receipt(in_outbox=False) is ReceiptStatus.READY
+    assert far_desk.desk.stored(far_desk.purchase_id) is not None
+    assert far_desk.desk.link(far_desk.purchase_id, "HEAD", 60) == "https://bucket/HEAD/60"
+    assert far_desk.files.asked == 3
+
+
+def test_a_receipt_that_no_bucket_can_be_asked_about_is_pending_and_is_not_drawn_again(far_desk: Desk) -> None:
+    far_desk.files.put(far_desk.purchase_id, PDF)
+    far_desk.files.is_away = True
+    assert far_desk.receipt(in_outbox=False) is ReceiptStatus.PENDING
+    assert far_desk.desk.stored(far_desk.purchase_id) is None
+    assert far_desk.desk.link(far_desk.purchase_id, "GET", 60) is None
+    assert (far_desk.enqueued, far_desk.outbox.requests) == ([], [])
+    assert far_desk.receipt(receipt_failed=True) is ReceiptStatus.FAILED
+
+
+def test_a_receipt_in_a_bucket_is_given_out_while_the_store_is_away_and_none_of_a_voided_purchase(
+    far_desk: Desk,
+) -> None:
+    far_desk.files.put(far_desk.purchase_id, PDF)
+    far_desk.sales.found = StoreRefused("away")
+    assert far_desk.desk.stored(far_desk.purchase_id) is not None
+    far_desk.sales.found = PurchaseStanding(None, voided=True)
+    assert far_desk.desk.stored(far_desk.purchase_id) is None
+    assert far_desk.desk.link(far_desk.purchase_id, "GET", 60) is None
+
+
+def test_who_buys_again_waits_for_no_bucket(far_desk: Desk) -> None:
+    far_desk.files.put(far_desk.purchase_id, PDF)
+    again = Purchase(far_desk.purchase_id, "gala", "f", 1, 1, ("Egala-000001",), replayed=True)
+    assert far_desk.desk.receipt_of(again) is ReceiptStatus.PENDING
+    assert far_desk.files.asked == 0
+
+
+def test_whoever_voids_waits_for_no_bucket(tmp_path: Path) -> None:
+    """The keeper's round does, on which the end of an outage depends."""
+    files, deleted = FarFiles(tmp_path), []
+
+    def delete_slowly(purchase_ids: Iterable[str]) -> None:
+        gevent.sleep(0.01)
+        deleted.extend(purchase_ids)
+        raise ReceiptsAway("away")
+
+    files.delete_all = delete_slowly  # type: ignore[method-assign]
+    subject.deleting(files)(["1.a"])
+    assert deleted == []
+    gevent.sleep(0.05)
+    assert deleted == ["1.a"]
+    near = ReceiptFiles(tmp_path)
+    near.put("1.abcdef", PDF)
+    subject.deleting(near)(["1.abcdef"])
+    assert not near.has("1.abcdef")
+
+
+def test_no_bucket_is_asked_about_an_id_that_nobody_made(far_desk: Desk) -> None:
+    for made_up in ("1." + "A" * 28, "../../etc/passwd", ""):
+        assert far_desk.desk.stored(made_up) is None
+        assert far_desk.desk.link(made_up, "GET", 60) is None
+    assert far_desk.files.asked == 0
 
 
 def test_only_a_repeated_purchase_looks_for_its_file(desk: Desk) -> None:

@@ -1,6 +1,7 @@
 """What a worker does with a job: one receipt's fault stays its own, the end of the job's time does not."""
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from prometheus_client import CollectorRegistry
 
 from tests.receipts import GALA, NOBODY, a_purchase
 from tests.unit.test_counter import a_state
-from ticketing.errors import StoreRefused
+from ticketing.errors import ReceiptsAway, StoreRefused
 from ticketing.model import Contact, Event, EventState, Purchase
 from ticketing.receipts.files import ReceiptFiles
 from ticketing.store.outbox import DueReceipt
@@ -46,10 +47,12 @@ class FakeOutbox:
 
     def __init__(self) -> None:
         self.due: list[DueReceipt] = []
+        self.begun: list[str] = []
         self.finished: list[str] = []
         self.voided: list[str] = []
 
     def begin(self, event_id: str, purchase_ids: Sequence[str]) -> list[DueReceipt]:
+        self.begun += purchase_ids
         return [one for one in self.due if one.purchase.purchase_id in purchase_ids]
 
     def finish(self, event_id: str, purchase_ids: Sequence[str]) -> list[str]:
@@ -75,12 +78,42 @@ class FakeRenderer:
         self.prepared.append(event.event_id)
 
 
+class FarFiles(ReceiptFiles):
+    """A storage that can be away, and stores what it is given when a test says so, as a bucket would."""
+
+    is_near = False
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.away_from = 10**9  # puts until it is away
+        self.late: list[Future[None]] = []
+        self.is_late = False
+        self.checks = 0
+
+    def check(self) -> None:
+        self.checks += 1
+        if self.away_from <= 0:
+            raise ReceiptsAway("away")
+
+    def put_soon(self, purchase_id: str, pdf: bytes) -> "Future[None]":
+        put: Future[None] = Future()
+        self.away_from -= 1
+        if self.away_from < 0:
+            put.set_exception(ReceiptsAway("away"))
+        elif self.is_late:
+            self.late.append(put)
+        else:
+            self.put(purchase_id, pdf)
+            put.set_result(None)
+        return put
+
+
 class Bench:
     """A rendering with its fakes."""
 
     def __init__(self, folder: Path) -> None:
         self.events, self.outbox, self.renderer = FakeEvents(), FakeOutbox(), FakeRenderer()
-        self.files, self.registry = ReceiptFiles(folder), CollectorRegistry()
+        self.files, self.registry = FarFiles(folder), CollectorRegistry()
         self.rendering = Rendering(self.events, self.outbox, self.files, self.renderer, ReceiptMetrics(self.registry))
 
     def due(self, name: str, age_s: float = 0, *, first_try: bool = True) -> str:
@@ -136,6 +169,47 @@ def test_the_end_of_a_jobs_time_ends_the_job_and_keeps_what_was_stored(bench: Be
         bench.render()
     assert [bench.files.has(one) for one in ids] == [True, False, False]
     assert bench.outbox.finished == ids[:1]
+
+
+def test_while_storage_is_away_no_try_is_counted(bench: Bench, logged: list[str]) -> None:
+    """An outage of the bucket would use all of them up within minutes, and an operator had to retry each receipt."""
+    purchase_id = bench.due("aaaa")
+    bench.files.away_from = 0
+    for _ in range(10):
+        bench.render()
+    assert (bench.outbox.begun, bench.outbox.finished, logged) == ([], [], [])
+    bench.files.away_from = 1
+    bench.render()
+    assert (bench.outbox.begun, bench.outbox.finished) == ([purchase_id], [purchase_id])
+
+
+def test_storage_that_goes_away_during_a_job_keeps_what_it_took_and_fills_no_log(
+    bench: Bench, logged: list[str]
+) -> None:
+    ids = [bench.due(name) for name in ("aaaa", "bbbb", "cccc")]
+    bench.files.away_from = 2
+    bench.render()
+    assert bench.outbox.finished == ids[:2]
+    assert [line.partition(" in ")[0] for line in logged] == ["INFO event 1: 2 receipts stored, 1 not,"]
+    assert bench.observed("render") == 2
+
+
+def test_a_receipt_leaves_the_outbox_when_it_is_stored_and_not_when_it_is_under_way(bench: Bench) -> None:
+    """The job's time ends while it waits for the first; the second has not begun, and must not begin later."""
+    [first, second] = [bench.due(name) for name in ("aaaa", "bbbb")]
+    bench.files.is_late = True
+
+    class NoTime(Future[None]):
+        def result(self, timeout: float | None = None) -> None:
+            raise JobTimeout("60 s")
+
+    puts = [NoTime(), Future[None]()]
+    bench.files.put_soon = lambda purchase_id, pdf: puts[[first, second].index(purchase_id)]  # type: ignore[method-assign]
+    puts[0].set_running_or_notify_cancel()
+    with pytest.raises(JobTimeout):
+        bench.render()
+    assert bench.outbox.finished == []
+    assert puts[1].cancelled()
 
 
 def test_a_purchase_that_was_voided_while_it_was_drawn_has_no_file(bench: Bench) -> None:

@@ -18,16 +18,19 @@ from ticketing.sale.catalogue import Catalogue
 from ticketing.store.queue import ReceiptQueue
 from ticketing.telemetry.metrics import oldest_pending_s, receipt_counts
 
+NOTHING_PROMISED = {"fsync": "unknown", "failover": "unknown"}
+
 
 class Health:
     """What this process finds when it looks around."""
 
     def __init__(
-        self, catalogue: Catalogue, queue: ReceiptQueue, fsync_policy: Callable[[], str], keeper: Keeper
+        self, catalogue: Catalogue, queue: ReceiptQueue, promises: Callable[[], dict[str, str]], keeper: Keeper
     ) -> None:
+        """`promises`: what the store says of an answered purchase, by the names of the answer."""
         self._catalogue = catalogue
         self._queue = queue
-        self._fsync_policy = fsync_policy
+        self._promises = promises
         self._keeper = keeper
         self._shared = SharedLook(self._look)
 
@@ -50,7 +53,7 @@ class Health:
         sells, outage = reason is None, self._is_outage()
         halted = self._halted(states)
         store: dict[str, Any] = {"up": self._catalogue.store_up, "sells": sells, "events": len(states)}
-        store["fsync"] = "unknown" if outage else self._fsync_policy()
+        store |= NOTHING_PROMISED if outage else self._promises()
         store["halted"] = sorted(halted)
         if reason is not None:
             store["reason"] = reason
@@ -69,10 +72,12 @@ class Health:
             return self._keeper.why_nothing_is_sold
         if self._keeper.breaker.is_open:
             return "it can't be reached"
+        if away := self._keeper.breaker.nodes_away():
+            return f"{len(away)} of its nodes can't be reached"
         return "every event is halted: an operator must decide" if self._all_halted(states) else None
 
     def _is_outage(self) -> bool:
-        return self._keeper.breaker.is_open or self._keeper.why_nothing_is_sold is not None
+        return self._keeper.breaker.is_felt or self._keeper.why_nothing_is_sold is not None
 
     def _halted(self, states: list[EventState]) -> set[str]:
         """Those too that the store has lost and so does not list."""

@@ -5,8 +5,8 @@ Exit codes as of every command: 0 where nothing fails (warnings are no failure),
 
 import json
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import asdict
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
 from functools import partial
 
 from rich.console import Console
@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ticketing.config import Settings
-from ticketing.doctor import hosts, machine, sale, secrets, server
+from ticketing.doctor import bucket, hosts, machine, sale, secrets, server
 from ticketing.doctor.finding import Check, Finding, Level, carried_out
 from ticketing.errors import TicketingError
 from ticketing.store.connection import Store
@@ -64,14 +64,24 @@ def _without_store(settings: Settings, error: TicketingError, grafana: str) -> I
 def _of_the_store(settings: Settings, store: Store) -> list[tuple[str, Check]]:
     return [
         ("store", partial(server.answers, store)),
-        ("store's fsync", partial(server.keeps, store)),
-        ("store's memory", partial(server.room, store, settings)),
+        ("store's fsync", partial(_of_each, store, server.keeps)),
+        ("store's failover", partial(server.fails_over, store)),
+        ("store's replicas", partial(_of_each, store, server.confirms)),
+        ("store's coverage", partial(_of_each, store, server.covers)),
+        ("store's memory", partial(_of_each, store, partial(server.room, settings=settings))),
         ("store's scripts", partial(server.scripts, store)),
         ("id secret", partial(server.secret, store, settings)),
-        ("clock", partial(server.clock, store)),
+        ("clock", partial(_of_each, store, server.clock)),
         ("hosts", partial(hosts.others, store, settings)),
         ("receipt workers", partial(server.workers, settings)),
     ]
+
+
+def _of_each(store: Store, look: Callable[[Store], Iterator[Finding]]) -> Iterator[Finding]:
+    """What is found at each server; where there are several, under its name. Raises StoreError."""
+    for one in store.servers():
+        for finding in look(one):
+            yield replace(finding, check=f"{finding.check} ({one.name})") if one.name else finding
 
 
 def _of_this_host(settings: Settings, grafana: str) -> list[tuple[str, Check]]:
@@ -80,6 +90,7 @@ def _of_this_host(settings: Settings, grafana: str) -> list[tuple[str, Check]]:
         ("open files", partial(machine.open_files, settings)),
         ("backlog", partial(machine.backlog, settings)),
         ("journal", partial(machine.journal, settings)),
+        (bucket.CHECK, partial(bucket.bucket, settings)),
         ("secrets", partial(secrets.secrets, settings)),
         ("settings", partial(secrets.exposure, settings)),
         ("Grafana", partial(secrets.grafana, grafana)),

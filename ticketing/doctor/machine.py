@@ -71,8 +71,8 @@ def backlog(settings: Settings, somaxconn: Path = SOMAXCONN) -> Iterator[Finding
 
 def disk(settings: Settings, tickets: int) -> Iterator[Finding]:
     """Room for the receipts of so many tickets, and for everything else that is written."""
-    receipts = tickets * RECEIPT_BYTES
-    for folder, needed in ((settings.receipts_dir, receipts), (settings.journal_dir, 0), (settings.data_dir, 0)):
+    folders = [] if settings.receipts_url else [(settings.receipts_dir, tickets * RECEIPT_BYTES)]
+    for folder, needed in (*folders, (settings.journal_dir, 0), (settings.data_dir, 0)):
         there = _nearest(folder)
         free = shutil.disk_usage(there).free
         name, found = f"disk of {folder}", f"{_size(free)} free"

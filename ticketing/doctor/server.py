@@ -6,7 +6,7 @@ from statistics import median
 
 from ticketing.config import Settings
 from ticketing.doctor.finding import Finding, fail, ok, warn
-from ticketing.errors import TicketingError
+from ticketing.errors import StoreError, TicketingError
 from ticketing.sale.identity import Identity
 from ticketing.store import condition, durability
 from ticketing.store.connection import Store
@@ -68,6 +68,60 @@ def keeps(store: Store) -> Iterator[Finding]:
             "A replica takes no purchase; and one that is made a master may lack the last ones.",
             "Let REDIS_URL name the master.",
         )
+
+
+def fails_over(store: Store) -> Iterator[Finding]:
+    """Whether a replica that takes over has every acknowledged purchase."""
+    confirming = store.confirmation.replicas
+    try:
+        replicas = store.replicas()
+    except StoreError as error:
+        yield warn(
+            "store's failover",
+            f"it does not tell of replicas: {error}",
+            "A replica that lacks the last purchases may be able to take over: their tickets are sold again then.",
+            f"Let every replica that may take over confirm: REPLICAS_TO_CONFIRM is {confirming}.",
+        )
+        return
+    found = f"{replicas} could take over from the primary, {confirming} must confirm each purchase"
+    if confirming >= replicas:
+        if confirming == replicas > 0:
+            yield ok("store's failover", found)
+        return
+    yield fail(
+        "store's failover",
+        f"unsafe: {found}",
+        "A replica that lacks the last purchases can become the primary: their buyers were told 201, and their tickets "
+        "are sold again.",
+        f"REPLICAS_TO_CONFIRM={replicas}; or replica-priority 0 for replicas that must not take over.",
+    )
+
+
+def confirms(store: Store) -> Iterator[Finding]:
+    """Whether there are fewer replicas than are to confirm a purchase. Raises StoreError."""
+    wanted = store.confirmation.replicas
+    if wanted and (there := store.replicas()) < wanted:
+        yield fail(
+            "store's replicas",
+            f"{there} follow, {wanted} are to confirm",
+            "No purchase is confirmed: the reserve is sold, then every purchase is answered 503.",
+            "Start the missing replicas; until then, REPLICAS_TO_CONFIRM as many as there are.",
+        )
+
+
+def covers(store: Store) -> Iterator[Finding]:
+    """Whether a cluster's node goes on while another is away. Raises StoreError."""
+    if not store.name:
+        return
+    if not condition.needs_every_node(store):
+        yield ok("store's coverage", "it goes on while others are away")
+        return
+    yield warn(
+        "store's coverage",
+        "cluster-require-full-coverage is yes",
+        "While one node's slots are served by nobody, every node refuses, receipts and pages too.",
+        "cluster-require-full-coverage no, on every node.",
+    )
 
 
 def room(store: Store, settings: Settings) -> Iterator[Finding]:

@@ -6,7 +6,7 @@ came back is believed later each time, so that one which drops every fourth comm
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from loguru import logger
@@ -30,8 +30,12 @@ class OutageCounts:
 class Breaker:
     """Whether the store counts as reachable."""
 
-    def __init__(self, on_outage: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self, on_outage: Callable[[], None] = lambda: None, nodes_away: Callable[[], Sequence[str]] = tuple
+    ) -> None:
+        """`nodes_away` are servers of a cluster whose events are not sold by the store, while others are."""
         self._on_outage = on_outage
+        self.nodes_away = nodes_away
         self._since_s: float | None = None
         self._ended_s = -SOON_S
         self._patience_s = BELIEVED_AT_ONCE_S
@@ -46,6 +50,11 @@ class Breaker:
     def lasted_s(self) -> float:
         """How long the outage under way has lasted; 0 where there is none."""
         return 0.0 if self._since_s is None else time.monotonic() - self._since_s
+
+    @property
+    def is_felt(self) -> bool:
+        """Whether some event is not sold by the store: in an outage, or while a node of a cluster is away."""
+        return self.is_open or bool(self.nodes_away())
 
     def trip(self, reason: str, means: str = SALES_FROM_THE_JOURNAL) -> None:
         """The store failed. Says so once an outage, and what it means for the sale."""

@@ -48,6 +48,8 @@ def show(settings: Settings) -> int:
         others = len(found.standings) - len(shown)
         _print_table(f"Events that are halted or leased from (others: {others:,})", outlook.event_table(shown))
         _print_table("Leases", outlook.lease_table(found))
+        if any(standing.halted for standing in found.standings):
+            _print_table("Put back into halted events", outlook.report_table(found))
     wrong = found.wrong() + _show_hosts(settings, found)
     _say([*found.notes(), *(wrong or [Said("Nothing is left to decide.")])])
     return 1 if wrong else 0
@@ -77,10 +79,24 @@ def settle(settings: Settings, secret_fingerprint: str, on_voided: OnVoided) -> 
     for one in inherited:
         _say(_of(one))
     for event_id in sorted({event_id for one in inherited for event_id in one.halted}):
-        _say([Said(f"Event {event_id} is halted. To decide about it:", f"accept event {event_id}")])
+        _say([Said(f"Event {event_id} is halted. What that means, and what ends it:", "show")])
     if not inherited:
         _say([Said(f"No journal in {folder} is without a living process: nothing to settle.")])
     return 0 if all(one.is_settled for one in inherited) else 1
+
+
+def resume(settings: Settings, event_ids: Sequence[str], *, yes: bool) -> int:
+    """Take halted sales up: those of which nothing is left to put back, or with `yes` all. Raises as accept_event."""
+    store = _decisions(settings)
+    halted = [one.event_id for one in store.standings(sorted(store.event_ids())) if one.halted]
+    if not (event_ids or halted):
+        _say([Said("No event is halted.")])
+    codes = [
+        _decide(told, yes or (isinstance(told, Decision) and not told.risks))
+        for event_id in event_ids or halted
+        for told in [decision.about_resuming(event_id, store, settings.journal_dir)]
+    ]
+    return max(codes, default=0)
 
 
 def accept_event(settings: Settings, event_id: str, *, yes: bool) -> int:

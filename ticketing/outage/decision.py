@@ -6,7 +6,7 @@ late one, does nothing.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -27,7 +27,7 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What would be done, what it risks, and the deed itself."""
+    """What would be done, what it risks (empty: nothing that could be known), and the deed itself."""
 
     would: list[Said]
     risks: list[Said]
@@ -56,6 +56,21 @@ def about_event(event_id: str, store: DecisionStore, folder: Path) -> Decision |
         risks.of_going_on(standing),
         lambda: _event_done(standing, store.accept_event(standing, seen)),
     )
+
+
+def about_resuming(event_id: str, store: DecisionStore, folder: Path) -> Decision | Refused:
+    """A halted sale would be taken up, after what was lost of it was put back. Raises StoreError, JournalError."""
+    told = about_event(event_id, store, folder)
+    if isinstance(told, Refused):
+        return told
+    [standing] = store.standings([event_id])
+    if not standing.seed:
+        return Refused(
+            Said(f"the store knows nothing of event {event_id}: nothing can be put back.", f"accept event {event_id}")
+        )
+    left = risks.not_put_back(standing, store.enrolled())
+    would = [*risks.put_back(standing), *told.would]
+    return replace(told, would=would, risks=[*left, *told.risks] if left else [])
 
 
 def about_lease(holder: str, event_id: str | None, store: DecisionStore, folder: Path) -> Decision | Refused:

@@ -21,6 +21,7 @@ from ticketing.outage.journal_writer import JournalWriter, Offload
 from ticketing.outage.lookback import Answered
 from ticketing.outage.presence import Presence
 from ticketing.outage.reserve import EventReserve, ReserveSize
+from ticketing.outage.ring import Ring
 from ticketing.outage.settlement import OnSettled, OnVoided, Settlement
 from ticketing.outage.slots import Slot
 from ticketing.store.connection import StoreClock
@@ -49,6 +50,8 @@ class HeirParts:
     offload: Offload
     open_journal: Callable[[Path], Journal]
     hosts: HostStore | None = None  # None where no other host sells from the store
+    ring: Ring | None = None  # of the process that settles it
+    afresh: Callable[[], None] = lambda: None  # every connection of this process is closed
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +167,9 @@ def _open(slot: Slot, parts: HeirParts) -> Holder:
 
 
 def _settlement(holder: Holder, parts: HeirParts, on_settled: OnSettled) -> Settlement:
-    return Settlement(holder, parts.leases, parts.sales, Answered(), NOTHING_LEASED, on_settled, parts.on_voided)
+    answered = Answered(parts.ring)
+    reports = (on_settled, parts.on_voided)
+    return Settlement(holder, parts.leases, parts.sales, answered, NOTHING_LEASED, *reports, afresh=parts.afresh)
 
 
 def _settle_whole(holder: Holder, settlement: Settlement, clock: StoreClock) -> bool:

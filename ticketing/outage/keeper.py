@@ -5,10 +5,12 @@ promised is settled before anything else; a journal that can't be used turns off
 """
 
 import contextlib
+import os
 import secrets
+import socket
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +18,7 @@ import gevent
 from gevent.event import Event as Signal
 from loguru import logger
 
-from ticketing.errors import StoreError, Unavailable, WrongIdSecret
+from ticketing.errors import NodeFailed, StoreError, Unavailable, WrongIdSecret
 from ticketing.model import PurchaseRequest, SaleReply
 from ticketing.outage import heirs, machine, slots
 from ticketing.outage.breaker import SALES_FROM_THE_JOURNAL, Breaker
@@ -26,9 +28,11 @@ from ticketing.outage.journal import JournalDamaged, JournalError
 from ticketing.outage.journal_writer import JournalWriter, NoJournal
 from ticketing.outage.lookback import Answered
 from ticketing.outage.presence import Presence
+from ticketing.outage.putting_back import PuttingBack
 from ticketing.outage.reserve import ReserveSize
 from ticketing.outage.settlement import Settlement
 from ticketing.outage.slots import Slot
+from ticketing.store.put_back import PutBackStore
 
 ROUND_S = 0.25
 HEIRS_EVERY_S = 5.0
@@ -48,6 +52,7 @@ class KeeperParts:
     secret_fingerprint: str
     answered: Answered
     fingerprints: str = ""  # of what every host should have in common, to be told
+    put_back: PutBackStore | None = None
 
 
 class Keeper:
@@ -63,6 +68,7 @@ class Keeper:
         self._on_round = on_round
         self._slot: Slot | None = None
         self._nonce = secrets.token_hex(8)
+        self._putting_back = self._make_putting_back()
         self._holder, self._settlement = self._work_with(NoJournal(), "")
         self._why_no_slot = ""
         self._another_secret: str | None = None  # why nothing may be sold, where the store is another shop's
@@ -70,8 +76,10 @@ class Keeper:
         self._left_alone: dict[Path, tuple[int, int]] = {}  # journals that were looked after, as they were then
         self._troubles: dict[Path, str] = {}  # of journals that are tried again
         self._decisions = self._holder.decisions  # when those were left alone
+        self._nodes_away: Sequence[str] = ()  # at the last round
         self._to_report = False  # an outage ended, and its last line is still to be said
         self._stopping = False
+        self._doubted = False  # whether a connection may lead to an older store
         self._wake = Signal()
         self._worker: gevent.Greenlet[..., None] | None = None
 
@@ -112,6 +120,8 @@ class Keeper:
 
     def _give_back(self) -> bool:
         """Whether nothing is left to do. Without a slot nothing was leased. Raises StoreError."""
+        if self._putting_back is not None:
+            self._putting_back.leave()
         return self._settlement.give_back(self._now_ms()) or (self._slot is None and self._holder.owes_nothing)
 
     def tally(self) -> Tally:
@@ -183,6 +193,11 @@ class Keeper:
         self._trip(reason)
         self._wake.set()
 
+    def doubt(self) -> None:
+        """A script found the store older than it was: the next round looks over fresh connections."""
+        self._doubted = True
+        self.look_now()
+
     def look_now(self) -> None:
         """The next round comes at once: leases are to be given back, or the store seems to have gone back."""
         self._wake.set()
@@ -190,6 +205,13 @@ class Keeper:
     def _trip(self, reason: str) -> None:
         means = SALES_FROM_THE_JOURNAL if self.tally().reserve_tickets else ONLY_503
         self.breaker.trip(f"Redis can't be used ({reason})", means)
+        if self._putting_back is not None:
+            self._putting_back.interrupted()
+
+    def _make_putting_back(self) -> PuttingBack | None:
+        store = self._parts.put_back
+        name = f"{socket.gethostname()}:{os.getpid()}:{self._nonce[:8]}"
+        return None if store is None else PuttingBack(self._parts.answered.ring, store, name)
 
     def _greet(self) -> None:
         """Raises StoreError."""
@@ -252,7 +274,7 @@ class Keeper:
         if parts.hosts is not None and name:
             presence = Presence(parts.hosts, name, self._nonce, self._parts.fingerprints)
         holder = Holder(name, self._nonce, writer, parts.versions, self.breaker, presence)
-        reports = (parts.on_settled, parts.on_voided)
+        reports = (parts.on_settled, parts.on_voided, self._putting_back, parts.afresh)
         return holder, Settlement(holder, parts.leases, parts.sales, answered, self._size, *reports)
 
     def _run(self) -> None:
@@ -268,12 +290,17 @@ class Keeper:
     def _try_round(self) -> None:
         try:
             self._round()
+        except NodeFailed as error:  # of one node: the rest of this round comes again with the next
+            logger.debug("a round of the reserve was cut short: {}", error)
         except StoreError as error:
             self._trip(str(error))
         finally:
             self._on_round(self.tally())
 
     def _round(self) -> None:
+        if self._doubted:
+            self._doubted = False
+            self._parts.heirs.afresh()
         if self.breaker.is_open:
             self._greet()
             if not self.breaker.may_close():
@@ -282,8 +309,11 @@ class Keeper:
             self._tell_outage()
             self.breaker.close()
             self._to_report = True
+        self._note_nodes()
         self._give_sign_of_life()  # before a lease is changed: another process under our name must know whose it is
         self._settlement.round(self._parts.heirs.states(), self._now_ms())
+        if self._putting_back is not None and not self._nodes_away:  # theirs may come back older yet
+            self._putting_back.turn(time.monotonic())
         if time.monotonic() - self._heirs_looked_s >= HEIRS_EVERY_S:
             self._heirs_looked_s = time.monotonic()
             if self._slot is None:
@@ -293,6 +323,14 @@ class Keeper:
         if self._to_report and self.tally().unsettled == 0:
             self._to_report = False
             self.breaker.say_settled()
+
+    def _note_nodes(self) -> None:
+        """When a node of a cluster comes back, what waited for it can be done, and it may have come back older."""
+        if (away := self.breaker.nodes_away()) != self._nodes_away:
+            self._nodes_away = away
+            self._left_alone.clear()
+            if self._putting_back is not None:
+                self._putting_back.interrupted()
 
     def _tell_outage(self) -> None:
         if (presence := self._holder.presence) is not None:

@@ -3,15 +3,15 @@
 What must stay true: it reads only; it works while the store is away, and says so; no purchase id is shown.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from rich.table import Table
 from rich.text import Text
 
 from ticketing.errors import TicketingError
-from ticketing.outage import inspection
+from ticketing.outage import inspection, risks
 from ticketing.outage.inspection import FoundJournal, Owed
 from ticketing.outage.words import Said, counted, counted_is, printable
 from ticketing.store.decisions import DecisionStore, EventStanding
@@ -27,6 +27,7 @@ class Outlook:
     journals: list[tuple[FoundJournal, list[Owed]]]
     standings: list[EventStanding] | None  # None where the store can't be asked
     why_away: str = ""
+    enrolled: Mapping[str, int] = field(default_factory=dict)  # processes with answers to put back, ms ago
 
     def wrong(self) -> list[Said]:
         """What is wrong, and which command decides it; empty where nothing is."""
@@ -36,11 +37,12 @@ class Outlook:
     def notes(self) -> list[Said]:
         """What is as it should be, and good to know."""
         leases = [lease for standing in self.standings or () for lease in standing.leases]
+        said = [risks.stay_lost(standing) for standing in self.standings or () if standing.lost]
         others = sum(lease.tickets for lease in leases if not self._is_mine(lease.holder))
         if not others:
-            return []
-        said = f"{counted_is(others, 'ticket')} leased to other hosts, as should be. Of one that is lost for good:"
-        return [Said(said, "release-host HOST")]
+            return said
+        held = f"{counted_is(others, 'ticket')} leased to other hosts, as should be. Of one that is lost for good:"
+        return [*said, Said(held, "release-host HOST")]
 
     def where(self, holder: str) -> str:
         """Whose lease it is. Raises JournalError."""
@@ -53,12 +55,27 @@ class Outlook:
         if self.standings is None:
             yield Said(f"Redis can't be asked: {printable(self.why_away)}")
             yield Said("What follows is from this host's disk alone.")
-        for event_id in self._halted():
+        for standing in self.standings or ():
+            if standing.halted:
+                yield from self._of_a_halt(standing)
+
+    def _of_a_halt(self, standing: EventStanding) -> Iterator[Said]:
+        event_id = printable(standing.event_id)
+        if not standing.seed:
             yield Said(
-                f"Event {printable(event_id)} is halted: nothing of it is sold or settled. Put a younger copy of the "
+                f"Event {event_id} is halted: nothing of it is sold or settled. Put a younger copy of the "
                 "store back, or decide to take it as it is:",
-                f"accept event {printable(event_id)}",
+                f"accept event {event_id}",
             )
+            return
+        left = risks.not_put_back(standing, self.enrolled)
+        back = sum(report.put_back for report in standing.reports)
+        by = f"{counted_is(back, 'purchase')} put back by {counted(len(standing.reports), 'process', 'processes')}"
+        then = "but:" if left else "and nothing is left to put back."
+        yield Said(f"Event {event_id} is halted: nothing of it is sold or settled. {by}, {then}")
+        yield from left
+        either = "Put a younger copy of the store back, or take the sale up:" if left else "To take the sale up:"
+        yield Said(either, f"resume {event_id}")
 
     def _of(self, found: FoundJournal, rows: Sequence[Owed]) -> Iterator[Said]:
         if found.damage:
@@ -126,7 +143,7 @@ def _look_at_both(folder: Path, found: list[FoundJournal], store: DecisionStore 
         return Outlook(folder, journals, None, why_away)
     named = {*store.event_ids(), *inspection.event_ids(found)}
     standings = [standing for standing in store.standings(sorted(named)) if standing.is_anything]
-    return Outlook(folder, journals, standings)
+    return Outlook(folder, journals, standings, enrolled=store.enrolled())
 
 
 def _what(purchases: int, voids: int) -> str:
@@ -171,6 +188,20 @@ def event_table(standings: Sequence[EventStanding]) -> Table:
         why = Text(printable(standing.halted_why))
         style = "bold red" if standing.halted else None
         table.add_row(Text(printable(standing.event_id)), halted, *numbers, why, style=style)
+    return table
+
+
+def report_table(outlook: Outlook) -> Table:
+    """Of each halted event, which process has put back how much."""
+    table = _table("event", "process")
+    for heading in ("put back", "known", "conflicts"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for standing in outlook.standings or ():
+        reports = {report.process: report for report in standing.reports if standing.halted}
+        for process in sorted({*reports, *(outlook.enrolled if standing.halted and standing.seed else ())}):
+            report = reports.get(process)
+            numbers = (report.put_back, report.known, report.conflicts) if report else ("not yet", "", "")
+            table.add_row(Text(printable(standing.event_id)), Text(printable(process)), *map(str, numbers))
     return table
 
 

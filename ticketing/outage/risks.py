@@ -4,11 +4,12 @@ What must stay true: a risk is said exactly, with whom it hits and by how much w
 its buyer's secret, so none is shown.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ticketing.outage.inspection import FoundJournal
 from ticketing.outage.words import Said, counted, printable
 from ticketing.store.decisions import EventStanding, Lease
+from ticketing.store.put_back import Report
 
 Held = Sequence[tuple[EventStanding, Lease]]
 
@@ -26,8 +27,9 @@ GONE = [
 ]
 WENT_BACK = [
     Said(
-        "Purchases that were answered and that this store does not hold any more stay lost. Their buyers have "
-        "receipts, and the same tickets can be sold to others: two people would hold a genuine code for one ticket."
+        "Purchases that were answered, that this store does not hold and that no process has put back stay lost. Their "
+        "buyers have receipts, and the same tickets can be sold to others: two people would hold a genuine code for "
+        "one ticket."
     ),
     Said("An Idempotency-Key of such a purchase buys once more when it is sent again."),
     Said(
@@ -39,6 +41,90 @@ WENT_BACK = [
         "If a younger copy of the store can be had, put that back instead: while the event is halted it gets no worse."
     ),
 ]
+
+
+SEEN_MS = 15_000  # a living process that has something to put back says so every few seconds
+LISTED_MOST = 20
+
+
+def not_put_back(standing: EventStanding, enrolled: Mapping[str, int]) -> list[Said]:
+    """What speaks against taking a halted sale up; empty where all that was answered lately is in the store."""
+    reports = {report.process: report for report in standing.reports}
+    missing = [_missing(process, ago_ms) for process, ago_ms in enrolled.items() if process not in reports]
+    reaches_back = [_not_whole(report) for report in standing.reports if not report.whole]
+    said = [*missing, *reaches_back, *conflicts(standing)]
+    if not said and not any(report.evidence for report in standing.reports):
+        said.append(
+            Said(
+                "No process that lives remembers a purchase from before the store went back: how much was lost can't "
+                "be told, and what was not put back stays lost."
+            )
+        )
+    return said
+
+
+def put_back(standing: EventStanding) -> list[Said]:
+    """What processes have put back of an event in this halt."""
+    return [
+        Said(
+            f"{printable(report.process)}: {counted(report.put_back, 'purchase')} of event {standing.event_id} put "
+            f"back, {report.known:,} known, {report.conflicts:,} that can't be."
+        )
+        for report in standing.reports
+    ]
+
+
+def _missing(process: str, ago_ms: int) -> Said:
+    if ago_ms <= SEEN_MS:
+        return Said(f"{printable(process)} has not put back yet what it answered lately: wait a moment.")
+    return Said(
+        f"{printable(process)} said {ago_ms // 1000:,} s ago that it has answers to put back, and has not. If it is "
+        "cut off, wait. If it has ended, what it answered last is lost, as far as nobody else has it."
+    )
+
+
+def _not_whole(report: Report) -> Said:
+    return Said(
+        f"{printable(report.process)} does not remember anything from before the store went back: of what it answered, "
+        "the older part may be lost."
+    )
+
+
+def conflicts(standing: EventStanding) -> list[Said]:
+    """Purchases that could not be put back, some by their shortened ids."""
+    if not standing.conflicts:
+        return []
+    said = [
+        Said(
+            f"{counted(len(standing.conflicts), 'purchase')} of event {printable(standing.event_id)} that buyers were "
+            "answered could not be put back. These buyers have receipts:"
+        )
+    ]
+    for one in standing.conflicts[:LISTED_MOST]:
+        contact = "the store keeps how to reach the buyer" if one.has_contact else "nobody knows the buyer"
+        tickets = printable(", ".join(one.tickets))
+        said.append(Said(f"- {printable(shortened(one.purchase_id))} {tickets}: {WHY_NOT[one.why]}; {contact}"))
+    return said
+
+
+def stay_lost(standing: EventStanding) -> Said:
+    """What an operator gave up, in halts before."""
+    lost = counted(standing.lost, "purchase")
+    where = f"`HGETALL event:{{{printable(standing.event_id)}}}:put_back` in Redis names them"
+    return Said(f"{lost} of event {printable(standing.event_id)} that buyers were answered stay lost: {where}.")
+
+
+def shortened(purchase_id: str) -> str:
+    """Enough of a purchase id to find it in the store, too little to fetch its receipt."""
+    event_id, _, rest = purchase_id.partition(".")
+    return f"{event_id}.{rest[:6]}…"
+
+
+WHY_NOT = {
+    "taken": "somebody else has a ticket of it by now",
+    "other": "its key has bought again since",
+    "voided": "it was voided since",
+}
 
 
 def event_that_goes_on(standing: EventStanding) -> list[Said]:

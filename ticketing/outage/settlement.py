@@ -7,15 +7,16 @@ that nobody halts again what was decided. A change whose reply was lost is sent 
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from loguru import logger
 
-from ticketing.errors import ScriptFailed, StoreError, StoreRefused
+from ticketing.errors import NodeFailed, ScriptFailed, StoreError, StoreRefused
 from ticketing.model import EventState, Outcome
 from ticketing.outage.holder import Holder, Sale
 from ticketing.outage.lookback import Answered
+from ticketing.outage.putting_back import PuttingBack
 from ticketing.outage.reserve import EventReserve, ReserveSize, UnexplainedToken, is_closed
 from ticketing.store.leases import (
     Glance,
@@ -52,7 +53,13 @@ class Settlement:
         size: ReserveSize,
         on_settled: OnSettled,
         on_voided: OnVoided,
+        putting_back: PuttingBack | None = None,
+        afresh: Callable[[], None] = lambda: None,
     ) -> None:
+        """`putting_back` is the process's; an heir has nothing of its own to put back.
+
+        After `afresh` every command goes over a connection that was not there before.
+        """
         self._holder = holder
         self._leases = leases
         self._sales = sales
@@ -60,6 +67,8 @@ class Settlement:
         self._size = size
         self._on_settled = on_settled
         self._on_voided = on_voided
+        self._putting_back = putting_back
+        self._afresh = afresh
         self._failed: set[Sale] = set()  # events whose script failed, said once
         self._rounds = 0
         self._seen_at_look: dict[Sale, int] = {}  # versions
@@ -84,6 +93,8 @@ class Settlement:
 
     def _work(self, now_ms: int, size: ReserveSize, due: Sequence[EventReserve]) -> None:
         glances = self._look(due)
+        if self._putting_back is not None:
+            self._putting_back.round([sale for sale, one in self._holder.events.items() if _is_to_be_restored(one)])
         self._carry_out_voids()
         looked_at = [reserve for sale, reserve in self._holder.events.items() if sale in glances]
         self._send([reserve for reserve in looked_at if reserve.halted_at is None])  # under way, before anything new
@@ -115,6 +126,31 @@ class Settlement:
 
     def _look(self, reserves: Sequence[EventReserve]) -> Glances:
         """How the events stand; who went back is halted, and halted ones go on where an operator decided."""
+        looked: Glances = {}
+        suspects = []
+        for reserve, glance, why in self._glances(reserves):
+            looked[reserve.event_id, reserve.seed] = glance
+            if not self._see(reserve, glance, why):
+                suspects.append(reserve)
+        return looked | self._look_again(suspects) if suspects else looked
+
+    def _look_again(self, suspects: Sequence[EventReserve]) -> Glances:
+        """The verdict is for the connection first: it may have led to a replica, or to a primary that was deposed.
+
+        Each connection of this process is closed; only what a fresh one leads to is halted.
+        """
+        self._afresh()
+        looked: Glances = {}
+        for reserve, glance, why in self._glances(suspects):
+            looked[reserve.event_id, reserve.seed] = glance
+            if why is not None and not self._see(reserve, glance, why):
+                self._halt(reserve, why)
+            elif why is None and self._see(reserve, glance, why):
+                logger.warning("event {}: a connection led to an older store, a fresh one does not", reserve.event_id)
+        return looked
+
+    def _glances(self, reserves: Sequence[EventReserve]) -> Iterator[tuple[EventReserve, Glance, str | None]]:
+        """How each stands, and why the store can't be the one that it was, or None."""
         # As they were when the store was asked: more may be answered while its reply is on its way.
         newest = [self._answered.newest(reserve.event_id, reserve.seed) for reserve in reserves]
         seen = [self._holder.version_of((reserve.event_id, reserve.seed)) for reserve in reserves]
@@ -122,24 +158,18 @@ class Settlement:
             GlanceAsk(reserve.event_id, self._holder.name, purchase_id)
             for reserve, (purchase_id, _) in zip(reserves, newest, strict=True)
         ]
-        looked: Glances = {}
         glances = self._leases.glance(asks)
         if self._is_copied(reserves, glances):
             self._holder.disown()
-            return self._look(reserves)  # under another name
+            yield from self._glances(reserves)  # under another name
+            return
         for reserve, (_, record), version, glance in zip(reserves, newest, seen, glances, strict=True):
             if isinstance(glance, ScriptFailed):
                 self._say_failed(reserve, glance)
                 continue
             sale = (reserve.event_id, reserve.seed)
-            looked[sale], self._seen_at_look[sale] = glance, self._holder.version_of(sale)
-            if glance.decided > reserve.decided:
-                self._take_decision(reserve, glance)
-            elif glance.halted and reserve.halted_at is None:
-                self._take_halt(reserve, glance)
-            elif reserve.halted_at is None or not (glance.halted or _is_gone(reserve, glance)):
-                self._judge(reserve, _went_back(reserve, record, version, glance), glance)
-        return looked
+            self._seen_at_look[sale] = self._holder.version_of(sale)
+            yield reserve, glance, _went_back(reserve, record, version, glance)
 
     def _is_copied(self, reserves: Sequence[EventReserve], glances: Sequence[Glance | ScriptFailed]) -> bool:
         """Whether another process lives under our name. Raises StoreError."""
@@ -158,11 +188,21 @@ class Settlement:
             return False
         return reserve.is_behind(token) or presence.is_of_another(token)
 
-    def _judge(self, reserve: EventReserve, why: str | None, glance: Glance) -> None:
-        """Halt it, or go on; also where the mark is gone: the store was put right, or has gone back once more."""
-        if why is not None:
-            self._halt(reserve, why)
-        elif glance.seed == reserve.seed:
+    def _see(self, reserve: EventReserve, glance: Glance, why: str | None) -> bool:
+        """Take over how it stands; whether nothing is wrong that was not known."""
+        if glance.decided > reserve.decided:
+            self._take_decision(reserve, glance)
+        elif glance.halted and reserve.halted_at is None:
+            self._take_halt(reserve, glance)
+        elif reserve.halted_at is None or not (glance.halted or _is_gone(reserve, glance)):
+            if why is not None:
+                return False
+            self._go_on(reserve, glance)
+        return True
+
+    def _go_on(self, reserve: EventReserve, glance: Glance) -> None:
+        """Also where the mark is gone: the store was put right."""
+        if glance.seed == reserve.seed:
             if reserve.halted_at is not None:
                 reserve.go_on()
                 logger.warning("event {}: the store is as it was before the halt, the sale goes on", reserve.event_id)
@@ -170,10 +210,14 @@ class Settlement:
         else:
             self._holder.forget((reserve.event_id, reserve.seed))
 
+    def _hold(self, reserve: EventReserve, version: int) -> None:
+        self._answered.ring.hold((reserve.event_id, reserve.seed))
+        self._holder.halt(reserve, version)
+
     def _take_halt(self, reserve: EventReserve, glance: Glance) -> None:
         """Somebody else found out that the store went back."""
         promised = reserve.promised
-        self._holder.halt(reserve, glance.version)
+        self._hold(reserve, glance.version)
         logger.critical("event {} is halted; {} tickets are parked", reserve.event_id, promised)
 
     def _take_decision(self, reserve: EventReserve, glance: Glance) -> None:
@@ -199,7 +243,7 @@ class Settlement:
             return
         if version is None:
             return  # an operator decided meanwhile: the next look takes that over
-        self._holder.halt(reserve, version)
+        self._hold(reserve, version)
         logger.critical(
             "event {} is halted: the store went back in time ({}); {} tickets are parked",
             reserve.event_id,
@@ -251,7 +295,7 @@ class Settlement:
             elif isinstance(reply, StoreError):
                 self._say_failed(reserve, reply)
             elif reply is not Outcome.NO_EVENT:  # of that the next look judges: it may have been replaced meanwhile
-                self._halt(reserve, f"it answered {reply}")
+                self._look_again([reserve])
         self._holder.raise_counts(answered)
         for reply in replies:
             if isinstance(reply, StoreRefused):  # the whole server, as it seems: read-only, loading, out of memory
@@ -260,6 +304,8 @@ class Settlement:
     def _say_failed(self, reserve: EventReserve, error: StoreError) -> None:
         """One event's script fails: its change stays under way, and the other events go on."""
         sale = (reserve.event_id, reserve.seed)
+        if isinstance(error, NodeFailed):  # the store itself says which node is away
+            return
         if isinstance(error, ScriptFailed) and sale not in self._failed:
             self._failed.add(sale)
             logger.error("event {}: nothing can be settled or leased: {}", reserve.event_id, error)
@@ -268,24 +314,34 @@ class Settlement:
         before = reserve.leased if reserve.won else 0
         try:
             settled = reserve.answered(reply)
-        except UnexplainedToken as error:
+        except UnexplainedToken:
             if not self._holder.is_disowned and self._is_of_another(reserve, reply.token):
                 self._holder.disown()
             else:
-                self._halt(reserve, str(error))
+                self._look_again([reserve])
             return
         self._failed.discard((reserve.event_id, reserve.seed))
         if isinstance(change, LeaseChange):
             self._holder.breaker.counts.handed_back += max(0, before - reply.leased)
         if settled:
-            self._report(reserve, settled)
+            self._report(reserve, settled, reply.records)
 
-    def _report(self, reserve: EventReserve, settled: Sequence[tuple[JournalledPurchase, Settled]]) -> None:
+    def _report(
+        self,
+        reserve: EventReserve,
+        settled: Sequence[tuple[JournalledPurchase, Settled]],
+        records: Sequence[str],
+    ) -> None:
         outcomes = [outcome for _, outcome in settled]
         self._holder.breaker.counts.settled += sum(outcome in GOOD for outcome in outcomes)
         parked = Counter(outcome for entry, outcome in settled if not is_closed(entry, outcome))
         for outcome, count in parked.items():
             logger.critical("event {}: {} journalled purchases are {}: parked", reserve.event_id, count, outcome)
+        sale = (reserve.event_id, reserve.seed)
+        for (entry, outcome), record in zip(settled, records, strict=True):
+            if record:  # its buyer may have seen its tickets by now
+                told = (entry.request.purchase_id, record, entry.request.contact, outcome is Settled.SETTLED)
+                self._answered.ring.add(sale, told)
         written = [entry.request.purchase_id for entry, outcome in settled if outcome is Settled.SETTLED]
         self._on_settled(reserve.event_id, written, outcomes)
 
@@ -314,13 +370,17 @@ class Settlement:
             tags = zip(purchase_ids, reply, strict=True)
             self._forget_voided([purchase_id for purchase_id, tag in tags if tag in ("voided", "already")])
         elif reply is not Outcome.NO_EVENT:
-            self._halt(self._holder.reserve(*sale), f"it answered {reply}")
+            self._look_again([self._holder.reserve(*sale)])
 
     def _forget_voided(self, purchase_ids: list[str]) -> None:
         try:
             self._on_voided(purchase_ids)
         except OSError as error:  # a full or lost disk of receipts ends no round
             logger.error("receipts of voided purchases are left behind: {}", error)
+
+
+def _is_to_be_restored(reserve: EventReserve) -> bool:
+    return reserve.halted_at is not None and reserve.halted_at != reserve.decided
 
 
 def _is_gone(reserve: EventReserve, glance: Glance) -> bool:

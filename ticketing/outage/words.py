@@ -27,9 +27,9 @@ def lines(said: Iterable[Said], width: int, *, bullet: str = "") -> Iterator[str
             yield f"    {COMMAND} {one.verb}"
 
 
-def counted(number: int, thing: str) -> str:
+def counted(number: int, thing: str, things: str = "") -> str:
     """A number and what it counts."""
-    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+    return f"{number:,} {thing if number == 1 else things or f'{thing}s'}"
 
 
 def counted_is(number: int, thing: str) -> str:

@@ -94,7 +94,8 @@ class Bucket:
 
     def listed(self, prefix: str) -> Iterator[list[Listed]]:
         """All objects under the prefix, by name, some at a time."""
-        pages = iter(self._ask(lambda store: store.list(prefix or None, chunk_size=LIST_AT_ONCE)))
+        # This asks nobody yet.
+        pages = iter(self._store(self._place.endpoint).list(prefix or None, chunk_size=LIST_AT_ONCE))
         while (page := self._ask(lambda _: next(pages, None))) is not None:
             now = datetime.now(UTC)
             yield [Listed(one["path"], one["size"], (now - one["last_modified"]).total_seconds()) for one in page]

@@ -6,18 +6,34 @@ process drops (a crash, a queue that is away, a full buffer) the sweeper enqueue
 
 import time
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 import gevent
 from gevent.event import Event as Signal
 from loguru import logger
 
-from ticketing.errors import StoreError
+from ticketing.errors import ReceiptsAway, StoreError
+from ticketing.receipts.storage import ReceiptStorage
 
 MOST = 100_000  # ids that wait here; past that the sweeper's turn is soon enough
 BUSY_JOBS = 4  # that wait: the workers have enough to do for now
 PATIENCE_S = 1.0
+
+
+def deleting(files: ReceiptStorage) -> Callable[[list[str]], None]:
+    """What deletes receipts, and keeps its caller no longer than a disk does: a bucket may hang."""
+
+    def delete(purchase_ids: list[str]) -> None:
+        try:
+            files.delete_all(purchase_ids)
+        except ReceiptsAway as error:
+            logger.error("receipts of voided purchases are left behind: {}", error)
+
+    def delete_soon(purchase_ids: list[str]) -> None:
+        gevent.spawn(delete, purchase_ids)
+
+    return files.delete_all if files.is_near else delete_soon
 
 
 class JobQueue(Protocol):

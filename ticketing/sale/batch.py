@@ -20,7 +20,7 @@ from ticketing.store.sale import EventBatch, SaleStore
 NO_REPLY = SaleReply(Outcome.UNKNOWN)
 STOPPED = SaleReply(Outcome.REFUSED, "this process is stopping")
 FAILED = frozenset({Outcome.UNKNOWN, Outcome.REFUSED})
-WITHOUT_ANSWER = FAILED | {Outcome.SCRIPT_FAILED}
+WITHOUT_ANSWER = FAILED | {Outcome.SCRIPT_FAILED, Outcome.NODE_FAILED, Outcome.NODE_AWAY}
 
 Asked = tuple[str, PurchaseRequest]  # the event's seed, and what is asked for
 

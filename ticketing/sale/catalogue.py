@@ -13,7 +13,7 @@ from loguru import logger
 
 from ticketing.errors import StoreError, StoreShut
 from ticketing.model import EventState
-from ticketing.store.events import EventStore
+from ticketing.store.events import EventStore, in_order
 
 
 class Catalogue:
@@ -54,7 +54,7 @@ class Catalogue:
             self._refresh(wait=True)
             state = self._states.get(event_id)
             if state is None:
-                self._raise_failure()
+                self._raise_failure(event_id)
         return state
 
     def find_fresh(self, event_id: str) -> EventState | None:
@@ -67,7 +67,7 @@ class Catalogue:
         with self._reading:
             if self._tried_at_s <= moment_s:
                 self._read()
-        self._raise_failure()
+        self._raise_failure(event_id)
         return self._states.get(event_id)
 
     def _refresh(self, *, wait: bool = False) -> None:
@@ -81,10 +81,19 @@ class Catalogue:
         if not self._states:
             self._raise_failure()
 
-    def _raise_failure(self) -> None:
-        """A new error for each caller: one that is raised again and again keeps the frames of all who raised it."""
-        if self._failure is not None:
-            raise type(self._failure)(*self._failure.args) from self._failure
+    def _raise_failure(self, event_id: str = "") -> None:
+        """Of the store, or of this event's node.
+
+        A new error for each caller: one that is raised again and again keeps the frames of all who raised it.
+        """
+        failure = self._failure or self._events.unread.get(event_id)
+        if failure is not None:
+            raise type(failure)(*failure.args) from failure
+
+    def _with_unread(self, found: dict[str, EventState]) -> dict[str, EventState]:
+        """Events whose node is away stay as they were."""
+        kept = {event_id: state for event_id, state in self._states.items() if event_id in self._events.unread}
+        return dict(sorted((found | kept).items(), key=lambda named: in_order(named[0])))
 
     def _is_fresh(self) -> bool:
         return time.monotonic() - self._tried_at_s < self._fresh_s
@@ -104,7 +113,8 @@ class Catalogue:
             return
         for state in states:
             _tell_change(self._states.get(state.event.event_id), state)
-        self._states = {state.event.event_id: state for state in states}
+        found = {state.event.event_id: state for state in states}
+        self._states = self._with_unread(found) if self._events.unread else found
         self._failure = None
         self._tried_at_s = started_s
 

@@ -143,7 +143,10 @@ class Counter:
             return KeyReused()
         level = reply.level
         if level is None:  # halted, gone back, failed within: the keeper finds out, and an operator decides
-            self._keeper.look_now()
+            if reply.outcome is Outcome.WENT_BACK:
+                self._keeper.doubt()
+            else:
+                self._keeper.look_now()
             return PurchaseUnavailable(reply.detail or str(reply.outcome), keyed=request.keyed)
         if request.keyed and level.leased > 0 and _may_hide_a_purchase(request, reply):
             return PurchaseUnavailable("tickets are leased: it may be in another process's journal", keyed=True)

@@ -18,6 +18,8 @@ from ticketing.outage.lookback import Answered
 from ticketing.sale.batch import SaleDesk
 
 BOUGHT = frozenset({Outcome.SOLD, Outcome.REPLAYED})
+IN_DOUBT = frozenset({Outcome.UNKNOWN, Outcome.NODE_FAILED})
+NOT_ANSWERED = IN_DOUBT | {Outcome.REFUSED, Outcome.NODE_AWAY}
 
 
 class Till:
@@ -40,9 +42,10 @@ class Till:
             reply = self._ask_desk(seed, request)
         if reply.outcome in BOUGHT:
             sold_now = reply.outcome is Outcome.SOLD
-            self._answered.saw(request.event_id, seed, request.purchase_id, reply.detail, sold_now=sold_now)
-        elif reply.outcome in (Outcome.REFUSED, Outcome.UNKNOWN):
-            return self._ask_reserve(seed, request, in_doubt=reply.outcome is Outcome.UNKNOWN)
+            told = (request.event_id, seed, request.purchase_id, reply.detail, request.contact)
+            self._answered.saw(*told, sold_now=sold_now)
+        elif reply.outcome in NOT_ANSWERED:
+            return self._ask_reserve(seed, request, in_doubt=reply.outcome in IN_DOUBT)
         elif reply.outcome is Outcome.SCRIPT_FAILED:
             self._keeper.void_unkeyed(seed, request)
         return reply

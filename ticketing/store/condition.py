@@ -17,6 +17,11 @@ def told_by(store: Store) -> dict[str, str]:
     return {name: value.strip() for name, _, value in lines if value}
 
 
+def needs_every_node(store: Store) -> bool:
+    """Whether a cluster's node refuses everything while another's slots are served by nobody. Raises StoreError."""
+    return list(store.one("CONFIG", "GET", "cluster-require-full-coverage")) != ["cluster-require-full-coverage", "no"]
+
+
 def refused_scripts(store: Store) -> dict[str, str]:
     """The scripts that the server does not take, and why not."""
     refused: dict[str, str] = {}

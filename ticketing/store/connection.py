@@ -65,6 +65,8 @@ class Connection(Protocol):
 class Pool(Protocol):
     """The part of a redis-py connection pool that is used here."""
 
+    connection_kwargs: dict[str, Any]
+
     def get_connection(self) -> Connection: ...  # noqa: D102
     def release(self, connection: Connection) -> None: ...  # noqa: D102
     def disconnect(self, inuse_connections: bool = True) -> None: ...  # noqa: D102
@@ -78,21 +80,27 @@ def no_retry() -> Retry:
 def client(url: str, *, timeout_s: float, connect_timeout_s: float, connections: int, decode: bool) -> redis.Redis:
     """A client that connects when it is first used, sends each command once, and waits at most `timeout_s`."""
     pool: redis.BlockingConnectionPool = redis.BlockingConnectionPool.from_url(
-        url,
-        max_connections=connections,  # the plain pool raises at 100; this one waits
-        timeout=connect_timeout_s,  # for a free connection
-        socket_timeout=timeout_s,
-        socket_connect_timeout=connect_timeout_s,
-        socket_keepalive=True,
-        retry=no_retry(),
-        retry_on_timeout=False,
-        retry_on_error=[],
-        health_check_interval=0,
-        protocol=2,
-        decode_responses=decode,
-        driver_info=None,  # no CLIENT SETINFO: connecting sends nothing but AUTH
+        url, **patience(timeout_s, connect_timeout_s, connections, decode=decode)
     )
     return redis.Redis(connection_pool=pool)
+
+
+def patience(timeout_s: float, connect_timeout_s: float, connections: int, *, decode: bool) -> dict[str, Any]:
+    """What every blocking pool and its connections are made with."""
+    return {
+        "max_connections": connections,  # the plain pool raises at 100; this one waits
+        "timeout": connect_timeout_s,  # for a free connection
+        "socket_timeout": timeout_s,
+        "socket_connect_timeout": connect_timeout_s,
+        "socket_keepalive": True,
+        "retry": no_retry(),
+        "retry_on_timeout": False,
+        "retry_on_error": [],
+        "health_check_interval": 0,
+        "protocol": 2,
+        "decode_responses": decode,
+        "driver_info": None,  # no CLIENT SETINFO: connecting sends nothing but AUTH
+    }
 
 
 class Confirmation(NamedTuple):
@@ -105,19 +113,58 @@ class Confirmation(NamedTuple):
 UNCONFIRMED_COUNTS = Confirmation()
 
 
+Judge = Callable[[Callable[[Sequence[Command]], list[Any]]], bool]
+
+
 class Store:
     """The Redis that holds the sale: commands in, replies out."""
 
-    def __init__(self, pool: Pool, *, shebang: bool = True, confirmation: Confirmation = UNCONFIRMED_COUNTS) -> None:
+    has_clocks = False  # whether a Deadline is told to each server in its own time
+
+    def __init__(
+        self,
+        pool: Pool,
+        *,
+        shebang: bool = True,
+        confirmation: Confirmation = UNCONFIRMED_COUNTS,
+        name: str = "",
+    ) -> None:
+        """`name` tells servers of one store apart."""
         self._pool = pool
+        self.name = name
         self.confirmation = confirmation
         # Whether the server knows `#!lua`: a real one does, and then refuses a script before its first write when
         # it is out of memory, read-only or can't persist. fakeredis can't parse the line.
         self.shebang = shebang
 
+    def servers(self) -> "Sequence[Store]":
+        """Each server that holds a part of the store: this one. Raises StoreRefused where nobody tells."""
+        return (self,)
+
+    def nodes_away(self) -> Sequence[str]:
+        """Servers of a cluster that did not answer lately; their events are not sold by it meanwhile."""
+        return ()
+
     def forget_idle(self) -> None:
         """Connections that nobody uses are closed: after an outage each may be half open, and would cost a timeout."""
         self._pool.disconnect(inuse_connections=False)
+
+    def forget_all(self) -> None:
+        """The same with those in use: of what was sent over them nobody knows."""
+        self._pool.disconnect()
+
+    def judge_connections(self, judge: Judge) -> None:
+        """From now on a connection is used only where `judge`, which may ask over it first, finds nothing wrong."""
+
+        def on_connect(connection: Any) -> None:
+            connection.on_connect()
+            if not judge(lambda commands: _ask(connection, commands)):
+                raise redis.ConnectionError("it leads to a store that is older than it was")
+
+        self._pool.connection_kwargs["redis_connect_func"] = on_connect
+
+    def sell_behind(self, keeper: "Store") -> None:
+        """From now on a server that took over sells nothing before this keeper has met it."""
 
     def exchange(self, commands: Sequence[Command]) -> list[Any]:
         """Send all commands in one write and read a reply each. An error reply is returned in its place, not raised.
@@ -129,8 +176,7 @@ class Store:
         except (redis.RedisError, OSError) as error:
             raise StoreRefused(f"can't connect to Redis: {error}") from error
         try:
-            connection.send_packed_command(connection.pack_commands(commands))
-            return [_reply(connection) for _ in commands]
+            return _ask(connection, commands)
         except BROKEN as error:
             connection.disconnect()
             raise OutcomeUnknown(f"Redis did not answer: {error}") from error
@@ -157,7 +203,7 @@ class Store:
         if isinstance(confirmed, int) and confirmed >= wanted:
             return replies
         self.forget_idle()  # who is asked next must be found anew
-        if all(map(_is_refusal, replies)):
+        if all(map(is_refusal, replies)):
             return replies
         raise OutcomeUnknown(f"not confirmed by {wanted} replicas within {timeout_ms} ms: {confirmed}")
 
@@ -172,9 +218,9 @@ class Store:
     def read_each(self, *commands: Command) -> list[Any]:
         """Like exchange; an error reply is in its place as a ScriptFailed. Raises StoreRefused where one is refused."""
         replies = self.exchange(commands)
-        errors = {at: translate(reply) for at, reply in enumerate(replies) if isinstance(reply, redis.RedisError)}
+        errors = {at: error for at, reply in enumerate(replies) if (error := error_of(reply)) is not None}
         for error in errors.values():
-            if isinstance(error, StoreRefused):
+            if not isinstance(error, ScriptFailed):
                 raise error
         return [errors.get(at, reply) for at, reply in enumerate(replies)]
 
@@ -194,6 +240,11 @@ class Store:
         seconds, micros = self.one("TIME")
         return int(seconds) * 1000 + int(micros) // 1000
 
+    def replicas(self) -> int:
+        """How many servers could take over, as far as this one knows. Raises StoreError."""
+        role, *rest = self.one("ROLE")
+        return len(rest[1]) if role == "master" else 0
+
     def close(self) -> None:
         """Close every connection."""
         self._pool.disconnect()
@@ -204,6 +255,7 @@ class GuardedStore(Store):
 
     def __init__(self, store: Store, is_shut: Callable[[], bool]) -> None:
         super().__init__(store._pool, shebang=store.shebang, confirmation=store.confirmation)
+        self.has_clocks = store.has_clocks
         self._store = store
         self._is_shut = is_shut
 
@@ -217,9 +269,23 @@ class GuardedStore(Store):
         self._refuse_while_shut()
         return self._store.exchange_confirmed(commands)
 
+    def servers(self) -> Sequence[Store]:
+        """Like those of the store."""
+        self._refuse_while_shut()
+        return self._store.servers()
+
+    def nodes_away(self) -> Sequence[str]:
+        """Like those of the store."""
+        return self._store.nodes_away()
+
     def forget_idle(self) -> None:
         """Like that of the store."""
         self._store.forget_idle()
+
+    def replicas(self) -> int:
+        """Like that of the store."""
+        self._refuse_while_shut()
+        return self._store.replicas()
 
     def _refuse_while_shut(self) -> None:
         if self._is_shut():
@@ -241,16 +307,30 @@ def open_store(
 
 def _without_errors(replies: list[Any]) -> list[Any]:
     for reply in replies:
-        if isinstance(reply, redis.RedisError):
-            raise translate(reply) from reply
+        if (error := error_of(reply)) is not None:
+            raise error from (reply if reply is not error else None)
     return replies
 
 
-def _is_refusal(reply: Any) -> bool:
-    return isinstance(reply, redis.RedisError) and isinstance(translate(reply), StoreRefused)
+def error_of(reply: Any) -> StoreError | None:
+    """What a reply means, if it is an error; of a cluster a whole node's, too."""
+    if isinstance(reply, redis.RedisError):
+        return translate(reply)
+    return reply if isinstance(reply, StoreError) else None
 
 
-def _reply(connection: Connection) -> Any:
+def is_refusal(reply: Any) -> bool:
+    """Whether nothing was done for it."""
+    return isinstance(error_of(reply), StoreRefused)
+
+
+def _ask(connection: Connection, commands: Sequence[Command]) -> list[Any]:
+    connection.send_packed_command(connection.pack_commands(commands))
+    return [reply_of(connection) for _ in commands]
+
+
+def reply_of(connection: Connection) -> Any:
+    """The next reply, or the error reply. Raises what BROKEN lists."""
     try:
         # redis-py would hang up at LOADING, though the replies to the other commands are on their way.
         return connection.read_response(disconnect_on_error=False)
@@ -260,15 +340,23 @@ def _reply(connection: Connection) -> Any:
         return error
 
 
+def code_of(error: redis.RedisError) -> str:
+    """The first word of an error reply."""
+    return error.status_code or str(error).partition(" ")[0]  # redis-py cuts off those that it knows
+
+
 def translate(error: redis.RedisError) -> StoreError:
     """An error reply as what it means for the command: refused before anything was done, or nobody knows.
 
     Whatever a command inside a script is refused for (by an ACL, say), the script may have written before it.
     """
-    code = error.status_code or str(error).partition(" ")[0]  # redis-py cuts off those that it knows
-    if code in REFUSALS and not FROM_WITHIN.search(str(error)):
+    if code_of(error) in REFUSALS and not FROM_WITHIN.search(str(error)):
         return StoreRefused(f"Redis refused: {error}")
     return ScriptFailed(f"Redis failed: {error}")
+
+
+class Deadline(int):
+    """A moment of this process's monotonic clock, in ms, that is told to each server in that server's own time."""
 
 
 class StoreClock:
@@ -284,6 +372,11 @@ class StoreClock:
     def now_ms(self) -> int | None:
         """The store's time now, or None where it was never told."""
         return None if self._offset_ms is None else self._offset_ms + time.monotonic_ns() // 1_000_000
+
+    def at(self, moment: Deadline) -> int:
+        """The store's time at a moment of this process. Its time must have been told."""
+        assert self._offset_ms is not None
+        return self._offset_ms + moment
 
     def best_ms(self) -> int:
         """The same, or this host's own clock where it was never told: that may be minutes off."""

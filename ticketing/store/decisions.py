@@ -6,7 +6,7 @@ nothing; nothing here shows a purchase id.
 
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -15,6 +15,7 @@ from ticketing.errors import StoreError
 from ticketing.store import keys, scripts
 from ticketing.store.connection import Command, Store
 from ticketing.store.leases import JournalledPurchase
+from ticketing.store.put_back import Report, parse_enrolled, parse_report
 
 VERSION_RISE = 1_000_000_000  # above all that anybody can have seen; doubles are exact for millions of such decisions
 LOOK_UP_AT_ONCE = 500
@@ -32,6 +33,16 @@ class Lease:
 
 
 @dataclass(frozen=True, slots=True)
+class Conflict:
+    """A purchase that a buyer was answered, and that could not be put back."""
+
+    purchase_id: str  # never shown whole
+    why: str
+    tickets: tuple[str, ...]
+    has_contact: bool
+
+
+@dataclass(frozen=True, slots=True)
 class EventStanding:
     """How an event stands, as far as a decision about it matters."""
 
@@ -43,6 +54,9 @@ class EventStanding:
     pool: int  # tickets
     records: int  # purchases and tombstones
     leases: tuple[Lease, ...]  # empty ones included
+    reports: tuple[Report, ...] = ()  # of processes that have put back what they remember, in this halt
+    conflicts: tuple[Conflict, ...] = ()  # of this halt
+    lost: int = 0  # purchases that were conflicts when earlier halts ended
 
     @property
     def leased(self) -> int:
@@ -111,9 +125,16 @@ class DecisionStore:
                 ("LLEN", k.tickets),
                 ("HLEN", k.purchases),
                 ("HGETALL", k.leases),
+                ("HGETALL", k.put_back),
             )
         replies = self._store.read(*commands)
-        return [_standing(event_id, *replies[4 * i : 4 * i + 4]) for i, event_id in enumerate(event_ids)]
+        return [_standing(event_id, *replies[5 * i : 5 * i + 5]) for i, event_id in enumerate(event_ids)]
+
+    def enrolled(self) -> dict[str, int]:
+        """Every web process that may have something to put back, and how many ms ago it said so. Raises StoreError."""
+        now_ms = self._store.clock_ms()
+        seen = parse_enrolled(self._store.one("HGETALL", keys.PROCESSES))
+        return {process: max(0, now_ms - seen_ms) for process, seen_ms in sorted(seen.items())}
 
     def unwritten(self, event_id: str, purchases: Sequence[JournalledPurchase]) -> list[JournalledPurchase]:
         """Those that the store does not hold as they were journalled. Raises StoreError."""
@@ -134,7 +155,7 @@ class DecisionStore:
         """
         k = keys.of_event(standing.event_id)
         args = (standing.seed, standing.version, highest_seen, VERSION_RISE, _nonce())
-        return _reply(scripts.run(self._store, "accept", (k.tickets, k.info, k.purchases, k.leases), args))
+        return _reply(scripts.run(self._store, "accept", (k.tickets, k.info, k.purchases, k.leases, k.put_back), args))
 
     def accept_lease(self, standing: EventStanding, lease: Lease, highest_seen: int) -> DecisionReply:
         """The holder's lease is empty, its tickets are in the pool. Raises StoreError; sent again it does nothing."""
@@ -144,11 +165,30 @@ class DecisionStore:
 
 
 def _standing(
-    event_id: str, info: Sequence[str | None], pool: int, records: int, leases: Sequence[str]
+    event_id: str,
+    info: Sequence[str | None],
+    pool: int,
+    records: int,
+    leases: Sequence[str],
+    put_back: Sequence[str],
 ) -> EventStanding:
     seed, version, halted, why = info
     held = tuple(sorted(map(_lease, leases[::2], leases[1::2]), key=lambda lease: lease.holder))
-    return EventStanding(event_id, seed or "", _number(version), halted == "1", why or "", pool, records, held)
+    fields = sorted(zip(put_back[::2], put_back[1::2], strict=True))
+    reported = tuple(parse_report(process, text) for process, text in _of_kind("report:", fields))
+    conflicts = tuple(_conflict(purchase_id, text) for purchase_id, text in _of_kind("conflict:", fields))
+    lost = len(list(_of_kind("lost:", fields)))
+    head = (event_id, seed or "", _number(version), halted == "1", why or "", pool, records, held)
+    return EventStanding(*head, reported, conflicts, lost)
+
+
+def _of_kind(kind: str, fields: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    return ((name.removeprefix(kind), text) for name, text in fields if name.startswith(kind))
+
+
+def _conflict(purchase_id: str, text: str) -> Conflict:
+    why, _, __, tickets, ___, contact = text.split("|", 5)
+    return Conflict(purchase_id, why, tuple(tickets.split(",")), bool(contact))
 
 
 def _lease(holder: str, record: str) -> Lease:

@@ -10,7 +10,7 @@ from typing import Any
 
 from loguru import logger
 
-from ticketing.errors import ScriptFailed, StoreError, StoreRefused
+from ticketing.errors import NodeFailed, ScriptFailed, StoreError, StoreRefused
 from ticketing.model import Event, EventState, ticket_id
 from ticketing.store import keys, scripts
 from ticketing.store.connection import Store
@@ -69,6 +69,7 @@ class EventStore:
         self._store = store
         self._versions = versions
         self._damaged: set[str] = set()
+        self.unread: dict[str, NodeFailed] = {}  # events whose node was away at the last `read_sound`
 
     def add_chunk(self, event_id: str, seed: str, issued: int, more: int) -> int:
         """Issue up to CHUNK_TICKETS more, if `issued` are issued now; the number issued afterwards, whoever did it.
@@ -116,7 +117,8 @@ class EventStore:
     def replace(self, event: Event, *, old_seed: str, new_seed: str, planned: int) -> None:
         """The event begins anew with an empty pool. Raises EventConflict if anything is sold or leased, StoreError."""
         k = keys.of_event(event.event_id)
-        touched = (k.tickets, k.info, k.purchases, k.receipts, k.tries, k.failed, k.buyers, k.contacts, k.leases)
+        receipts, people = (k.receipts, k.tries, k.failed), (k.buyers, k.contacts)
+        touched = (k.tickets, k.info, k.purchases, *receipts, *people, k.leases, k.put_back)
         self._change("replace", event.event_id, old_seed, touched, (new_seed, planned, *_given_fields(event)))
 
     def _change(
@@ -143,11 +145,14 @@ class EventStore:
     def read_sound(self, event_ids: Sequence[str]) -> list[EventState]:
         """The same, those that are damaged left out too: the others are sold all the same. Says each of them once.
 
-        Raises StoreError where the store can't be asked.
+        Those whose node is away are in `unread` afterwards. Raises StoreError where the store can't be asked.
         """
         found = self._read(event_ids)
+        self.unread = {}
         for event_id, state in zip(event_ids, found, strict=True):
-            if isinstance(state, StoreError) and event_id not in self._damaged:
+            if isinstance(state, NodeFailed):
+                self.unread[event_id] = state
+            elif isinstance(state, StoreError) and event_id not in self._damaged:
                 self._damaged.add(event_id)
                 logger.error("event {} can't be read, and is not sold: {}", event_id, state)
         return [state for state in found if isinstance(state, EventState)]

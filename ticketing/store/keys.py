@@ -16,13 +16,20 @@ All keys of an event carry its id as their hash tag, so that a script on them ru
     event:{E}:contacts           hash    purchase id -> JSON {"name", "email"}, where given
     event:{E}:leases             hash    holder -> token|ticket,ticket. A token of an operator's decision is
                                          accepted-<version>-<nonce>
+    event:{E}:put_back           hash    of an event that is or was halted. report:<process>: what it has put back, till
+                                         the halt ends; replayed:<purchase id>: put back by one that had not sold it,
+                                         till then too; conflict:<purchase id> -> why|record|contact: answered to a
+                                         buyer, and could not be put back; lost:<purchase id>: the same of halts that
+                                         ended, stays
     events                       set     event ids
     ticketing:id-secret          string  fingerprint of the id secret of every host that sells from this store
     {ticketing:hosts}:contacts   zset    holder by the time (ms) at which it was heard last, of every host. One that
                                          found another process under its name goes on as <holder>+<nonce>
     {ticketing:hosts}:tellings   hash    holder -> nonce|begin and end of its last outage (ms)|fingerprints|state
+    ticketing:processes          hash    web process -> ms when it last said that it has answers to put back
     ticketing:swept              string  beside the queue: there while a sweeper sweeps, gone half a minute after
     ticketing:confirm            a channel that nobody reads: a message to it is a write that replicas confirm
+    ticketing:confirm:{...}      string  the same on a cluster, whose messages go past replicas: empty
 
 In `info`, `version` rises with every script that changes a sale, and never falls; `epoch` rises when tickets return or
 are added, or the sale's settings change. `sold` and `issued` count tickets; `voided` counts tombstones. `accepted` is
@@ -35,6 +42,7 @@ EVENTS = "events"
 ID_SECRET = "ticketing:id-secret"  # noqa: S105 - the name of a key, not a secret
 SWEPT = "ticketing:swept"
 HOST_CONTACTS, HOST_TELLINGS = "{ticketing:hosts}:contacts", "{ticketing:hosts}:tellings"
+PROCESSES = "ticketing:processes"
 CONFIRM = "ticketing:confirm"
 
 
@@ -50,6 +58,19 @@ class EventKeys(NamedTuple):
     buyers: str
     contacts: str
     leases: str
+    put_back: str
+
+
+def confirm(tag: str) -> str:
+    """What is written, in the slot of a hash tag, so that replicas confirm it."""
+    return f"{CONFIRM}:{{{tag}}}"
+
+
+def tag_of(key: str) -> str:
+    """The part of a key that its slot comes from."""
+    _, opened, rest = key.partition("{")
+    tag, closed, _ = rest.partition("}")
+    return tag if opened and closed and tag else key
 
 
 def of_event(event_id: str) -> EventKeys:
@@ -65,4 +86,5 @@ def of_event(event_id: str) -> EventKeys:
         buyers=f"{at}buyers",
         contacts=f"{at}contacts",
         leases=f"{at}leases",
+        put_back=f"{at}put_back",
     )

@@ -6,7 +6,7 @@ very same command again after a lost reply; the answer then says whether it had 
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -71,6 +71,7 @@ class LeaseReply:
     token: str
     leased: int  # tickets
     outcomes: tuple[Settled, ...] = ()
+    records: tuple[str, ...] = field(default=(), compare=False)  # of SETTLED and KNOWN, beside the outcomes; else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +173,8 @@ class LeaseStore:
             return Outcome(reply[0])
         self._versions.saw(change.event_id, change.seed, reply[1])
         outcomes = tuple(map(Settled, reply[4])) if len(reply) > 4 else ()
-        return LeaseReply(reply[0] == "moved_on", reply[2], int(reply[3]), outcomes)
+        records = tuple(reply[5]) if len(reply) > 5 else ()
+        return LeaseReply(reply[0] == "moved_on", reply[2], int(reply[3]), outcomes, records)
 
 
 def _glance(replies: Sequence[Any]) -> Glance | ScriptFailed:

@@ -37,6 +37,7 @@ __all__ = [
 
 QueueClient = redis.Redis
 Carried = Callable[[Sequence[str]], list[dict[str, str] | None] | None]
+CONNECTIONS = 32  # at most
 QUEUE = "receipts"
 SERIALIZER = JSONSerializer  # pickle would run whatever somebody puts into the queue
 RENDER_JOB = "workers.jobs.render_receipts"
@@ -58,7 +59,7 @@ class QueueLevel:
 def open_client(url: str, *, timeout_s: float, connect_timeout_s: float) -> redis.Redis:
     """A client for the queue, and for workers (RQ raises the socket timeout itself where it blocks)."""
     return connection.client(
-        url, timeout_s=timeout_s, connect_timeout_s=connect_timeout_s, connections=32, decode=False
+        url, timeout_s=timeout_s, connect_timeout_s=connect_timeout_s, connections=CONNECTIONS, decode=False
     )
 
 

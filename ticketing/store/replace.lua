@@ -1,5 +1,5 @@
 -- Begin an event anew under another seed, with an empty pool. Only while nothing was sold and nothing is leased.
--- KEYS 1 tickets, 2 info, 3 purchases, 4 receipts, 5 tries, 6 failed, 7 buyers, 8 contacts, 9 leases
+-- KEYS 1 tickets, 2 info, 3 purchases, 4 receipts, 5 tries, 6 failed, 7 buyers, 8 contacts, 9 leases, 10 put_back
 -- ARGV 1 old seed, 2 highest version seen, 3 new seed, 4 planned, then field, value pairs of the description
 -- Reply {'replaced', version} | {'sold', version, tickets sold} | {'leased', version} | {'no_event'} |
 --   {'went_back', version} | {'halted', version}

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ticketing.errors import ScriptFailed, StoreError, StoreRefused, WrongIdSecret
+from ticketing.errors import NodeAway, NodeFailed, ScriptFailed, StoreError, StoreRefused, WrongIdSecret
 from ticketing.model import (
     Contact,
     Outcome,
@@ -23,7 +23,7 @@ from ticketing.model import (
     parse_record,
 )
 from ticketing.store import keys, scripts
-from ticketing.store.connection import Store, StoreClock
+from ticketing.store.connection import Deadline, Store, StoreClock
 
 OUTCOMES: dict[str, Outcome] = {outcome.value: outcome for outcome in Outcome}  # a look-up costs a third of a call
 WITHOUT_LEVEL = frozenset({"no_event", "went_back", "halted"})
@@ -106,15 +106,15 @@ class SaleStore:
 
     def _call(self, batch: EventBatch) -> scripts.Call:
         k = keys.of_event(batch.event_id)
-        now_ms = self.clock.now_ms()
-        if now_ms is None:
+        if self.clock.now_ms() is None:
             raise StoreRefused("the store's time is not known yet")
         # The store's clock can't be behind what is believed here, so the script's deadline is over by then.
-        self.too_late_s = time.monotonic() + self._timeout_ms / 1000 + CLOCK_STEP_S
+        too_late = Deadline(time.monotonic_ns() // 1_000_000 + self._timeout_ms)
+        self.too_late_s = too_late / 1000 + CLOCK_STEP_S
         args: list[str | int] = [
             batch.seed,
             self._versions.seen(batch.event_id, batch.seed),
-            now_ms + self._timeout_ms,
+            too_late if self._store.has_clocks else self.clock.at(too_late),
             self._due_ms,
         ]
         for request in batch.requests:
@@ -130,7 +130,8 @@ class SaleStore:
             return [SaleReply(Outcome(reply[0]))] * len(batch.requests)
         _, version, now_ms, epoch, left, leased, quantity_max, buyer_max, opens_ms, pairs = reply
         self._versions.saw(batch.event_id, batch.seed, version)
-        self.clock.saw(now_ms)
+        if not self._store.has_clocks:  # else each reply tells another node's time, and the last greeting's counts
+            self.clock.saw(now_ms)
         level = PoolLevel(epoch, left, leased, quantity_max, buyer_max, None if opens_ms < 0 else opens_ms)
         return [SaleReply(OUTCOMES[pairs[i]], pairs[i + 1], level) for i in range(0, len(pairs), 2)]
 
@@ -169,6 +170,8 @@ def standing(store: Store, event_id: str, purchase_id: str) -> PurchaseStanding:
 def _outcome_of(error: StoreError) -> Outcome:
     if isinstance(error, StoreRefused):
         return Outcome.REFUSED
+    if isinstance(error, NodeFailed):
+        return Outcome.NODE_AWAY if isinstance(error, NodeAway) else Outcome.NODE_FAILED
     return Outcome.SCRIPT_FAILED if isinstance(error, ScriptFailed) else Outcome.UNKNOWN
 
 

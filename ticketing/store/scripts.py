@@ -14,14 +14,15 @@ from typing import Any, NamedTuple
 import redis
 
 from ticketing.errors import StoreError
-from ticketing.store.connection import Command, Store, translate
+from ticketing.store.connection import Command, Store, error_of
 
 FOLDER = Path(__file__).parent
 READERS = frozenset({"state", "audit_confirm"})  # run also where writing is refused: out of memory, on a replica
-# What these wrote may be lost with a primary: a sign of life comes again within seconds, and a receipt is in the outbox
-# again then, and is drawn once more. Not so
-# receipts_begin: it hands out a purchase to be printed, which must not be one that is lost a moment later.
-HARMLESS_IF_LOST = frozenset({"beat", "receipts_finish", "receipts_sweep", "receipts_request", "receipts_retry"})
+# What these wrote may be lost with a primary: a sign of life comes again within seconds; a receipt is in the outbox
+# again then, and is drawn once more. Not so receipts_begin, which hands out a purchase to be printed: it must not be
+# one that is lost a moment later. And while nobody confirms, nothing is to be swept: each job would fail to begin, and
+# burn a try of its receipts.
+HARMLESS_IF_LOST = frozenset({"beat", "receipts_finish", "receipts_request", "receipts_retry"})
 UNCONFIRMED = READERS | HARMLESS_IF_LOST
 
 
@@ -61,7 +62,7 @@ def run_all(store: Store, calls: Sequence[Call]) -> list[Any]:
         again = _send_whole(store, [calls[i] for i in unknown])
         for i, reply in zip(unknown, again, strict=True):
             replies[i] = reply
-    return [translate(reply) if isinstance(reply, redis.RedisError) else reply for reply in replies]
+    return [error if (error := error_of(reply)) is not None else reply for reply in replies]
 
 
 def run(store: Store, name: str, keys: Sequence[str], args: Sequence[str | int]) -> Any:

@@ -4,9 +4,9 @@
 --      then six a purchase: id, quantity, fingerprint, buyer tag, contact, sold_at_ms
 -- Reply {'no_event'} | {'went_back', version} | {'halted', version}, nothing done;
 --   {'moved_on', version, token, tickets leased}, nothing done; or
---   {'settled', version, token, tickets left in the lease, {outcome, ...}}, an outcome a purchase:
+--   {'settled', version, token, tickets left in the lease, {outcome, ...}, {record, ...}}, both a purchase:
 --   settled (written now), known (was there), key_reused (there with other content), voided (barred for ever),
---   unfunded (neither lease nor pool covers it): these three wrote nothing
+--   unfunded (neither lease nor pool covers it): these three wrote nothing, and have '' for a record
 -- Invariant: running it again changes nothing but the token. Tickets come from the holder's lease, then from the pool.
 local tickets, info, purchases, receipts = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local buyers, contacts, leases = KEYS[5], KEYS[6], KEYS[7]
@@ -36,13 +36,15 @@ call('ZCARD', receipts)
 call('HLEN', buyers)
 call('HLEN', contacts)
 
-local outcomes, writes, fresh = {}, {}, {}
+local outcomes, records, writes, fresh = {}, {}, {}, {}
 local lease_left, from_pool, sold = #ids, 0, 0
 for i = 1, count do
   local at = FIRST + (i - 1) * WIDTH
   local id, quantity, print = ARGV[at], tonumber(ARGV[at + 1]), ARGV[at + 2]
   local record = fresh[id] or call('HGET', purchases, id)
-  if record and string.sub(record, 1, #print + 1) == print .. '|' then outcomes[i] = 'known'
+  records[i] = ''
+  if record and string.sub(record, 1, #print + 1) == print .. '|' then
+    outcomes[i], records[i] = 'known', fresh[id] and '' or record -- twice in one call: the first has it
   elseif record and string.sub(record, 1, 1) == '-' then outcomes[i] = 'voided'
   elseif record then outcomes[i] = 'key_reused'
   else
@@ -54,7 +56,7 @@ for i = 1, count do
       from_pool = from_pool + quantity - mine
       sold = sold + quantity
       fresh[id] = print .. '|'
-      writes[#writes + 1] = at
+      writes[#writes + 1] = i
     end
   end
 end
@@ -68,15 +70,17 @@ call('HSET', leases, holder, token .. '|' .. table.concat(ids, ','))
 local time = call('TIME')
 local due = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000) + receipt_delay)
 local first = 1
-for _, at in ipairs(writes) do
+for _, i in ipairs(writes) do
+  local at = FIRST + (i - 1) * WIDTH
   local id, quantity, print, buyer, contact, sold_at =
     ARGV[at], tonumber(ARGV[at + 1]), ARGV[at + 2], ARGV[at + 3], ARGV[at + 4], ARGV[at + 5]
   local mine = table.concat(taken, ',', first, first + quantity - 1)
   first = first + quantity
-  call('HSET', purchases, id, print .. '|' .. sold_at .. '|' .. mine .. '|' .. buyer)
+  records[i] = print .. '|' .. sold_at .. '|' .. mine .. '|' .. buyer
+  call('HSET', purchases, id, records[i])
   call('ZADD', receipts, due, id)
   if contact ~= '' then call('HSET', contacts, id, contact) end
   if limited and buyer ~= '' then call('HINCRBY', buyers, buyer, quantity) end
 end
 if sold > 0 then call('HINCRBY', info, 'sold', sold) end
-return {'settled', call('HINCRBY', info, 'version', 1), token, #ids, outcomes}
+return {'settled', call('HINCRBY', info, 'version', 1), token, #ids, outcomes, records}

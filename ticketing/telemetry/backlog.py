@@ -53,6 +53,13 @@ class ServerMetrics(Collector):
         policy = GaugeMetricFamily("ticketing_store_fsync_policy", "1, with the fsync policy found", labels=["policy"])
         policy.add_metric([state.fsync_policy], 1)
         yield policy
+        failover = GaugeMetricFamily(
+            "ticketing_store_failover",
+            "1, with what becomes of answered purchases if a replica takes over",
+            labels=["answered"],
+        )
+        failover.add_metric([state.failover], 1)
+        yield failover
         yield _gauge("ticketing_store_write_failing", "1: its last write to disk failed", int(state.write_failing))
         yield _gauge("ticketing_store_rewriting", "1: it rewrites its append-only file", int(state.rewriting))
         yield _gauge("ticketing_store_file_bytes", "Size of its append-only file", state.file_bytes)

@@ -22,7 +22,7 @@ from ticketing.telemetry.tracing import Carrier, carrier_of, context_of, current
 
 CARRIED = 10_000  # purchases whose receipts are not enqueued yet; of older ones the trace ends with the sale
 NEW = frozenset({Outcome.SOLD, Outcome.PROVISIONAL})  # what a receipt is enqueued for by this process
-FAILED = frozenset({Outcome.UNKNOWN, Outcome.REFUSED, Outcome.SCRIPT_FAILED})
+FAILED = frozenset({Outcome.UNKNOWN, Outcome.REFUSED, Outcome.SCRIPT_FAILED, Outcome.NODE_FAILED, Outcome.NODE_AWAY})
 # What is traced, by method and first part of the path. A path itself is never said: it may hold a purchase id.
 ROUTES = {
     ("POST", "buy"): "/buy/{event_id}",
