@@ -57,7 +57,9 @@ def refuses(service: Service) -> bool:
 
 def halted(service: Service) -> list[list[str]]:
     """What each of several looks at the health says of halted events."""
-    return [service.request("GET", "/health").json()["checks"]["store"]["halted"] for _ in range(10)]
+    answers = [service.request("GET", "/health") for _ in range(10)]
+    assert {answer.status for answer in answers} == {200}, [answer.body for answer in answers]
+    return [answer.json()["checks"]["store"]["halted"] for answer in answers]
 
 
 def operator(service: Service, *words: str, code: int = 0) -> str:
