@@ -20,7 +20,7 @@ import gevent  # noqa: E402
 from gevent.fileobject import FileObject  # noqa: E402
 
 from tests.servers import ID_SECRET  # noqa: E402
-from ticketing.app import Service  # noqa: E402
+from ticketing.app import Service, Stores  # noqa: E402
 from ticketing.config import Settings  # noqa: E402
 from ticketing.errors import TicketingError  # noqa: E402
 from ticketing.sale.identity import Identity  # noqa: E402
@@ -53,9 +53,9 @@ class _Clerk:
             "sold_out_memory_ms": NO_MEMORY_MS,
         }
         settings = Settings(_env_file=None, **(own | changed))
-        self.store = store_of(settings, connections=8)
+        self.stores = Stores(*(store_of(settings, connections=4) for _ in Stores._fields))
         queue = queue_client_of(settings)
-        self.service = Service(settings, self.store, queue, gevent.get_hub().threadpool.apply)
+        self.service = Service(settings, self.stores, queue, gevent.get_hub().threadpool.apply)
         self.identity = self.service.counter._identity = _Telling(settings.id_secret)
 
     def buy(self, number: int, event_id: str, quantity: int, key: str | None) -> None:
@@ -118,7 +118,8 @@ def main(url: str, timeout_s: float, changed: dict[str, Any]) -> None:
     gevent.joinall(buyers)
     clerk.service.desk.stop()
     clerk.service.keeper.stop(10)
-    clerk.store.close()
+    for store in clerk.stores:
+        store.close()
 
 
 if __name__ == "__main__":

@@ -44,7 +44,7 @@ from ticketing.outage.reserve import ReserveSize
 from ticketing.outage.ring import REMEMBERED_MOST, Ring
 from ticketing.receipts.nearby import NearbyQueue
 from ticketing.receipts.opening import storage_of
-from ticketing.receipts.outbox import Dispatcher, deleting
+from ticketing.receipts.outbox import Dispatcher, JobQueue, deleting
 from ticketing.receipts.status import ReceiptDesk
 from ticketing.receipts.storage import Offload, directly
 from ticketing.sale.batch import BatchReport, SaleDesk
@@ -80,14 +80,13 @@ class Stores(NamedTuple):
 
     reading: Store
     selling: Store  # the sale alone, so that readers of a slow store keep no buyer waiting
-    keeping: (
-        Store  # the keeper's, who asks in an outage too, and one that nobody may sell from: it came back older, say
-    )
+    keeping: Store  # the keeper's, who asks in an outage too, and a store that nobody may sell from
 
     def judge_by(self, answered: Answered) -> None:
         """No connection sells before the server at its end was seen to hold what this process was answered last."""
         if self.selling is not self.keeping:
             self.selling.judge_connections(lambda ask: holds(ask, answered.at_stake()))
+            self.selling.sell_behind(self.keeping)
 
 
 class Service:
@@ -106,10 +105,9 @@ class Service:
 
         `offload` what else would keep a hub waiting.
         """
-        registry = CollectorRegistry()
+        self.registry = registry = CollectorRegistry()
         versions = Versions()
         self.settings = settings
-        self.registry = registry
         self.metrics = SaleMetrics(registry)
         self.counts = AnswerCounts(self.metrics)
         self.breaker = Breaker(self._on_outage, stores.selling.nodes_away)
@@ -130,9 +128,7 @@ class Service:
         self.catalogue = Catalogue(self.events)
         self.files = storage_of(settings, receipts_offload or offload)
         self.exposition = Exposition(registry, settings.metrics_dirs, self.counts.hand_over)
-        self.dispatcher = Dispatcher(
-            self.queue, collect_ms=settings.receipt_collect_ms, job_size=settings.receipt_job_size
-        )
+        self.dispatcher = self._dispatcher_to(self.queue)
         self.again = self.dispatcher if settings.receipts_url else self._nearby_dispatcher(queue_client)
         answered = Answered(Ring(REMEMBERED_MOST))
         stores.judge_by(answered)
@@ -201,11 +197,13 @@ class Service:
 
     def _nearby_dispatcher(self, client: QueueClient) -> Dispatcher:
         """Of receipts that are drawn again: whoever asked here can get them from here alone."""
-        timeout_s, settings = self.settings.receipt_job_timeout_s, self.settings
-        nearby = NearbyQueue(
-            settings.receipts_dir, self.queue, lambda name: ReceiptQueue(client, job_timeout_s=timeout_s, name=name)
-        )
-        return Dispatcher(nearby, collect_ms=settings.receipt_collect_ms, job_size=settings.receipt_job_size)
+        timeout_s = self.settings.receipt_job_timeout_s
+        named = lambda name: ReceiptQueue(client, job_timeout_s=timeout_s, name=name)  # noqa: E731 - it is a part
+        return self._dispatcher_to(NearbyQueue(self.settings.receipts_dir, self.queue, named))
+
+    def _dispatcher_to(self, queue: JobQueue) -> Dispatcher:
+        settings = self.settings
+        return Dispatcher(queue, collect_ms=settings.receipt_collect_ms, job_size=settings.receipt_job_size)
 
     def _make_keeper(self, versions: Versions, answered: Answered, offload: Offload) -> Keeper:
         settings, fingerprint = self.settings, self.identity.secret_fingerprint
@@ -320,7 +318,7 @@ def create_app(
     """
     stores = Stores(
         store or store_of(settings, connections=settings.store_connections),
-        store or store_of(settings, connections=SELLING_CONNECTIONS, selling=True),
+        store or store_of(settings, connections=SELLING_CONNECTIONS),
         store or store_of(settings, connections=KEEPER_CONNECTIONS),
     )
     queue_client = queue_client or queue_client_of(settings)

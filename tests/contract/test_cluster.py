@@ -464,3 +464,17 @@ def test_nodes_whose_clocks_are_minutes_apart_sell_and_hand_slots_on(tmp_path: P
 
 def _seconds(node: ClusterNode) -> int:
     return int(node.ask("TIME")[0])
+
+
+def test_receipts_of_the_other_nodes_are_swept(cluster: ValkeyCluster, store: ClusterStore) -> None:
+    sale, ids = a_sale(cluster, store)
+    buy_each(sale, ids)
+    node = cluster.owner(info_of(ids[0]))
+    node.ask("CONFIG", "SET", "min-replicas-to-write", 5)
+    try:
+        assert sale.outbox.sweep(ids, 10) == []
+        for event_id in ids[1:]:
+            sale.due_now(event_id)
+        assert [event_id for event_id, _ in sale.outbox.sweep(ids, 10)] == ids[1:]
+    finally:
+        node.ask("CONFIG", "SET", "min-replicas-to-write", 0)

@@ -92,25 +92,29 @@ def test_a_connection_to_a_primary_that_became_a_replica_is_given_up(group: Sent
     assert store.one("ROLE")[0] == "master"
 
 
-def test_a_seller_is_refused_once_by_a_primary_that_it_has_not_met(group: SentinelGroup) -> None:
-    """So that nothing is sold before its clock is known, and whether it has all that was sold."""
+def test_nothing_is_sold_by_a_primary_that_the_keeper_has_not_met(group: SentinelGroup) -> None:
+    """So that its clock is known, and whether it has all that was sold."""
     group.wait_until_complete()
-    store = opening.store_of(settings_for(group.url), connections=4, selling=True)
-    store.ping()
+    selling, keeping = (opening.store_of(settings_for(group.url), connections=4) for _ in range(2))
+    selling.sell_behind(keeping)
+    assert "has not met" in role_of(selling)
+    assert (role_of(keeping), role_of(selling)) == ("master", "master")
     old = group.primary()
     group.sentinels[0].ask("FAILOVER", "sale")
     new = group.wait_until_failed_over(old)
     group.wait_until_complete()
-    refusals: list[str] = []
+    wait_until(lambda: f"has not met this primary yet: {HOST}:{new.port}" in role_of(selling), 15, "refused")
+    told: list[str] = []
 
     def is_met() -> bool:
-        refusals.append(role_of(store))
-        return refusals[-1] == "master"
+        told.append(role_of(keeping))
+        return told[-1] == "master"
 
-    wait_until(is_met, 15, "the new primary is met")
-    assert sum("another server is the primary now" in told for told in refusals) == 1
-    assert str(new.port) in refusals[-2]
-    store.close()
+    wait_until(is_met, 15, "the keeper has met it")
+    assert sum("another server is the primary now" in one for one in told) == 1
+    assert role_of(selling) == "master"
+    selling.close()
+    keeping.close()
 
 
 def test_readonly_is_a_refusal_after_which_the_sentinels_are_asked_again(group: SentinelGroup, store: Store) -> None:

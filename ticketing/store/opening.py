@@ -12,11 +12,8 @@ from ticketing.store.connection import Confirmation, Store, open_store
 from ticketing.store.queue import CONNECTIONS, QueueClient, open_client
 
 
-def store_of(settings: Settings, *, connections: int, timeout_s: float | None = None, selling: bool = False) -> Store:
-    """The store; connects when it is first used. Raises SettingsError where there is none.
-
-    `selling`: a primary that is not the one of before refuses once, so that its seller looks at it first.
-    """
+def store_of(settings: Settings, *, connections: int, timeout_s: float | None = None) -> Store:
+    """The store; connects when it is first used. Raises SettingsError where there is none."""
     address = addresses.parse(settings.store_url)
     confirmation = Confirmation(settings.replicas_to_confirm, settings.confirm_timeout_ms)
     limits = _limits(settings, connections)
@@ -25,7 +22,7 @@ def store_of(settings: Settings, *, connections: int, timeout_s: float | None = 
     if address.is_sentinel:
         from ticketing.store.sentinel import open_sentinel_store
 
-        return open_sentinel_store(address, confirmation=confirmation, wary=selling, **limits)
+        return open_sentinel_store(address, confirmation=confirmation, **limits)
     if address.is_cluster:
         from ticketing.store.cluster import open_cluster
 

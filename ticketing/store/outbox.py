@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from loguru import logger
 
-from ticketing.errors import StoreError
+from ticketing.errors import NodeFailed, StoreError
 from ticketing.model import Contact, Purchase, parse_record
 from ticketing.store import keys, scripts
 from ticketing.store.connection import Store
@@ -90,6 +90,8 @@ class OutboxStore:
         found = []
         failure: StoreError | None = None
         for event_id, reply in zip(event_ids, scripts.run_all(self._store, calls), strict=True):
+            if isinstance(reply, NodeFailed):  # those of other nodes are swept, and this one's when it is back
+                continue
             if isinstance(reply, StoreError):
                 failure = reply
             elif reply:

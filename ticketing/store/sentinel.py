@@ -2,8 +2,8 @@
 
 What must stay true: whatever fails before a connection is ready has sent nothing, and so is a refusal. Sentinels are
 asked with short timeouts of their own, by one at a time. A connection to another server than they named last is given
-up as soon as it is free. Who sells is refused once by a primary that it has not met before: what it believes of the
-store (its clock, how far it has come) is looked at before it goes on.
+up as soon as it is free. Nobody sells by a primary that the keeper has not met: what is believed of the store (its
+clock, how far it has come) is looked at first.
 
 That a deposed primary is written to all the same can't be prevented here; replicas don't confirm what it writes.
 """
@@ -36,7 +36,9 @@ class Sentinels:
         self._doubted = False
         self.on_change: Callable[[], None] = lambda: None
         self.named: HostAndPort | None = None  # the primary, when they were asked last
-        self.met: HostAndPort | None = None  # the primary to which somebody wary was connected last
+        self.is_keepers = False
+        self.keepers: Sentinels | None = None  # those of who has to meet a primary first
+        self._met: HostAndPort | None = None  # the primary to which the keeper was connected last
 
     def primary(self) -> HostAndPort:
         """Where the primary is. Raises redis.ConnectionError where none of them knows one that is up."""
@@ -49,6 +51,17 @@ class Sentinels:
     def doubt(self) -> None:
         """It was not there, or is no primary: they are asked again, and last of all the one who named it."""
         self._doubted = True
+
+    def meet(self, primary: HostAndPort) -> None:
+        """A connection leads to this one. Raises redis.ConnectionError where it must not be used yet.
+
+        The keeper's own first try is refused too: that is an outage, and so a greeting and a look come before a sale.
+        """
+        if self.keepers is not None and self.keepers._met != primary:
+            raise redis.ConnectionError(f"the keeper has not met this primary yet: {primary[0]}:{primary[1]}")
+        before, self._met = self._met, primary
+        if self.is_keepers and before not in (None, primary):
+            raise redis.ConnectionError(f"another server is the primary now: {primary[0]}:{primary[1]}")
 
     def replicas(self) -> int:
         """How many servers a failover could promote, now or when they are back. Raises StoreError."""
@@ -117,13 +130,9 @@ def _sentinel(host: HostAndPort, address: Address, timeout_s: float) -> redis.Re
 class PrimaryConnection(redis.Connection):
     """A connection to the primary of the moment at which it was made."""
 
-    def __init__(self, *, sentinels: Sentinels, wary: bool, hangs_up: bool, **settings: Any) -> None:
-        """`wary`: the first try to connect to another primary than before is refused.
-
-        `hangs_up`: a refusal to write breaks the connection, which is what RQ knows how to wait for.
-        """
+    def __init__(self, *, sentinels: Sentinels, hangs_up: bool, **settings: Any) -> None:
+        """`hangs_up`: a refusal to write breaks the connection, which is what RQ knows how to wait for."""
         self._sentinels = sentinels
-        self._wary = wary
         self._hangs_up = hangs_up
         super().__init__(**settings)
 
@@ -147,13 +156,7 @@ class PrimaryConnection(redis.Connection):
         if role not in ("master", b"master"):
             self._sentinels.doubt()
             raise redis.ConnectionError(f"{self.host}:{self.port} is no primary: {role!r}")
-        if self._wary:
-            self._meet((self.host, self.port))
-
-    def _meet(self, primary: HostAndPort) -> None:
-        before, self._sentinels.met = self._sentinels.met, primary
-        if before not in (None, primary):
-            raise redis.ConnectionError(f"another server is the primary now: {self.host}:{self.port}")
+        self._sentinels.meet((self.host, self.port))
 
     def read_response(self, *args: Any, **settings: Any) -> Any:
         """Like redis-py's; a server that turns out to be a replica is asked nothing more on this connection."""
@@ -182,6 +185,12 @@ class SentinelStore(Store):
         super().__init__(pool, confirmation=confirmation)
         self._sentinels = sentinels
 
+    def sell_behind(self, keeper: Store) -> None:
+        """From now on a primary that this keeper has not met sells nothing."""
+        if isinstance(keeper, SentinelStore):
+            keeper._sentinels.is_keepers = True
+            self._sentinels.keepers = keeper._sentinels
+
     def replicas(self) -> int:
         """How many could be promoted, as the sentinels list them. Raises StoreError."""
         return self._sentinels.replicas()
@@ -192,22 +201,21 @@ class SentinelStore(Store):
         self._sentinels.close()
 
 
-def open_sentinel_store(address: Address, *, confirmation: Confirmation, wary: bool, **limits: Any) -> SentinelStore:
+def open_sentinel_store(address: Address, *, confirmation: Confirmation, **limits: Any) -> SentinelStore:
     """The store behind sentinels. Connects when it is first used."""
-    pool, sentinels = _pool(address, wary=wary, hangs_up=False, decode=True, **limits)
+    pool, sentinels = _pool(address, hangs_up=False, decode=True, **limits)
     return SentinelStore(cast(Pool, pool), sentinels, confirmation)
 
 
 def open_sentinel_client(address: Address, **limits: Any) -> redis.Redis:
     """The same for a library that speaks Redis itself."""
-    pool, _ = _pool(address, wary=False, hangs_up=True, decode=False, **limits)
+    pool, _ = _pool(address, hangs_up=True, decode=False, **limits)
     return redis.Redis(connection_pool=pool)
 
 
 def _pool(
     address: Address,
     *,
-    wary: bool,
     hangs_up: bool,
     decode: bool,
     timeout_s: float,
@@ -218,7 +226,6 @@ def _pool(
     pool = redis.BlockingConnectionPool(
         connection_class=SecurePrimaryConnection if address.tls else PrimaryConnection,
         sentinels=sentinels,
-        wary=wary,
         hangs_up=hangs_up,
         username=address.username,
         password=address.password,

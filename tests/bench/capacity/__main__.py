@@ -82,10 +82,11 @@ def story(plan: Plan, result: Result) -> list[str]:
     """What came of it, to be read."""
     came = "at once" if plan.per_s is None else f"at {plan.per_s:,.0f}/s"
     shared = "" if plan.cores is None else f", all on {plan.cores:g} cores"
+    shards = "1 shard" if plan.shards == 1 else f"{plan.shards} shards"
     longest = ", ".join(f"{name} {length:,}" for name, length in result.longest.items())
     busy = ", ".join(f"{name} {share:.0%}" for name, share in result.busy.items())
     return [
-        f"{plan.buyers:,} buyers {came} for {plan.tickets:,} tickets: {plan.web:g} web cores, {plan.shards} shards,"
+        f"{plan.buyers:,} buyers {came} for {plan.tickets:,} tickets: {plan.web:g} web cores, {shards},"
         f" {plan.receipts:g} receipt cores{shared}; seed {plan.seed}",
         f"  told sold {result.sold:,}, sold out {result.refused:,}",
         f"  last ticket told after   {result.last_ticket_ms:>10,.0f} ms",
