@@ -18,6 +18,7 @@ from ticketing.store.connection import no_retry
 
 SERVICE = "sale"
 DOWN_AFTER_MS = 700
+PATIENT_MS = 30_000
 FAILOVER_TIMEOUT_MS = 4_000
 FAILOVER_DEADLINE_S = 40.0
 COMPLETE_DEADLINE_S = 30.0
@@ -231,6 +232,11 @@ class SentinelGroup:
         """The network is whole."""
         for gate in self._gates():
             gate.parted = frozenset()
+
+    def be_patient(self) -> None:
+        """From now on a primary that is only slow, as on a busy machine, is not taken for one that is down."""
+        for sentinel in self.sentinels:
+            sentinel.ask("SET", SERVICE, "down-after-milliseconds", PATIENT_MS)
 
     def wait_until_failed_over(self, old: Node, deadline_s: float = FAILOVER_DEADLINE_S) -> Node:
         """The new primary: most sentinels name it, and it takes it so."""

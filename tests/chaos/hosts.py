@@ -268,8 +268,9 @@ class OneGroup(World):
         return self.group.primary().server.store(timeout_s)
 
     def heal(self) -> None:
-        """The same, and the group is complete."""
+        """The same, and the group is complete, and stays as it is."""
         self.group.mend()
+        self.group.be_patient()
         super().heal()
         self.group.wait_until_complete(GROUP_BACK_S)
 
