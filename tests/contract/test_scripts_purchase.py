@@ -334,7 +334,7 @@ def test_a_key_of_a_wrong_type_stops_the_sale_and_loses_nothing(store: Store, pl
         assert everything(store) == held
 
 
-@pytest.mark.parametrize("field", ["issued", "planned", "version", "quantity_max", "buyer_max"])
+@pytest.mark.parametrize("field", ["issued", "planned", "version", "quantity_max", "buyer_max", "sold"])
 def test_a_counter_that_is_no_number_stops_the_sale_and_loses_nothing(store: Store, field: str) -> None:
     sale = open_sale(store, 5)
     set_info(store, **{field: "many"})

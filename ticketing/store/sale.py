@@ -7,8 +7,9 @@ reply's version is remembered, so that a store that went back in time answers `w
 import json
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from ticketing.errors import NodeAway, NodeFailed, ScriptFailed, StoreError, StoreRefused, WrongIdSecret
@@ -116,11 +117,12 @@ class SaleStore:
             self._versions.seen(batch.event_id, batch.seed),
             too_late if self._store.has_clocks else self.clock.at(too_late),
             self._due_ms,
+            len(batch.requests),
         ]
-        for request in batch.requests:
-            args += (request.purchase_id, request.quantity, request.fingerprint, request.buyer_tag, request.contact)
         return scripts.Call(
-            "purchase", (k.tickets, k.info, k.purchases, k.receipts, k.buyers, k.contacts, k.leases), args
+            "purchase",
+            (k.tickets, k.info, k.purchases, k.receipts, k.buyers, k.contacts, k.leases),
+            (*args, *_columns(batch.requests)),
         )
 
     def _read(self, batch: EventBatch, reply: Any) -> list[SaleReply]:
@@ -128,12 +130,12 @@ class SaleStore:
             return [SaleReply(_outcome_of(reply), str(reply))] * len(batch.requests)
         if reply[0] in WITHOUT_LEVEL:
             return [SaleReply(Outcome(reply[0]))] * len(batch.requests)
-        _, version, now_ms, epoch, left, leased, quantity_max, buyer_max, opens_ms, pairs = reply
+        _, version, now_ms, epoch, left, leased, quantity_max, buyer_max, opens_ms, tags, details = reply
         self._versions.saw(batch.event_id, batch.seed, version)
         if not self._store.has_clocks:  # else each reply tells another node's time, and the last greeting's counts
             self.clock.saw(now_ms)
         level = PoolLevel(epoch, left, leased, quantity_max, buyer_max, None if opens_ms < 0 else opens_ms)
-        return [SaleReply(OUTCOMES[pairs[i]], pairs[i + 1], level) for i in range(0, len(pairs), 2)]
+        return [SaleReply(OUTCOMES[tag], detail, level) for tag, detail in zip(tags, details, strict=True)]
 
     def void(self, event_id: str, seed: str, purchase_ids: Sequence[str]) -> list[str] | Outcome:
         """Make the ids hold no ticket, now or later: a tag each (voided, barred, already).
@@ -165,6 +167,15 @@ def standing(store: Store, event_id: str, purchase_id: str) -> PurchaseStanding:
     if is_tombstone(record):
         return PurchaseStanding(None, voided=True)
     return PurchaseStanding(parse_record(purchase_id, record), False, due is not None, bool(failed))
+
+
+def _columns(requests: Sequence[PurchaseRequest]) -> Iterator[str | int]:
+    """What purchase.lua takes, column by column; buyer tags and contacts only where there are any."""
+    ids, _, quantities, fingerprints, buyer_tags, contacts, _ = zip(*requests, strict=True)
+    columns = [ids, quantities, fingerprints]
+    if any(buyer_tags) or any(contacts):
+        columns += [buyer_tags, contacts]
+    return chain.from_iterable(columns)
 
 
 def _outcome_of(error: StoreError) -> Outcome:
