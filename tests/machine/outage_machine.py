@@ -423,7 +423,7 @@ class OutageMachine(RuleBasedStateMachine):
         assert before.purchases.items() <= holds.purchases.items()
         back: set[str] = set()
         for purchase_id in holds.purchases.keys() - before.purchases.keys():
-            assert holds.purchases[purchase_id].split("|")[2].split(",") == self.model.lost[purchase_id]
+            assert holds.purchases[purchase_id].split("|")[2].split(",") == self.model.lost.get(purchase_id)
             back.update(self.model.lost[purchase_id])
             self.met["put back"] += 1
         assert holds.pool == [ticket for ticket in before.pool if ticket not in back]
