@@ -291,3 +291,16 @@ def test_nothing_is_settled_or_leased_while_it_is_put_back(process: Process, sho
         process.settlement.round(process.sale.events.read(["1"]), NOW_MS)
     assert store.one("HGETALL", K.leases) == leases
     assert process.written == []
+
+
+def test_what_an_operator_gave_up_is_not_put_back_in_the_next_halt(process: Process, shop: Shop, store: Store) -> None:
+    """Its key may have bought anew: of that one must not come back what was given up."""
+    process.buys(1)
+    [lost] = process.buys(1)
+    shop.lose(lost)
+    shop.sell(1)  # somebody else has its ticket
+    process.round()
+    assert process.resuming().carry_out().ok
+    process.round()
+    assert lost not in process.ring.told(("1", SEED))
+    assert process.ring.count(("1", SEED)) == 1

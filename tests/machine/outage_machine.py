@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import mkdtemp
+from typing import NamedTuple
 
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -30,7 +31,7 @@ from tests.machine.parts import Faulty, a_wish, copy_store, request_of, restore_
 from tests.sales import Sale, account, an_event
 from ticketing.model import PurchaseRequest
 from ticketing.outage import decision, slots
-from ticketing.outage.decision import Decision
+from ticketing.outage.decision import Decision, Refused
 from ticketing.outage.journal import parse
 from ticketing.sale.audit import audit
 from ticketing.store import keys
@@ -54,6 +55,8 @@ MET = (
     *("replaced", "not replaced under a lease", "paused under a lease"),
 )
 
+MET_BY_PUTTING_BACK = ("put back", "resumed", "resumed without a risk", "lost put_back", "late put_back", "accepted")
+
 event_ids = st.sampled_from(EVENTS)
 whose = st.integers(0, PROCESSES_MAX - 1)
 faults = st.sampled_from(["lost", "late"])
@@ -61,6 +64,14 @@ sizes = st.sampled_from([9, 9, 5, 2, 0])
 Asked = tuple[str, int, int]  # event; which key, or 0 for none; quantity of one without a key
 one_wish = st.tuples(event_ids, st.integers(0, KEYS), st.sampled_from([1, 1, 2, 3]))
 wishes = st.lists(one_wish, min_size=1, max_size=3)
+
+
+class Holding(NamedTuple):
+    """What a store holds of an event, as far as it matters while it is halted."""
+
+    pool: list[str]
+    purchases: dict[str, str]
+    leases: dict[str, tuple[str, list[str]]]  # token, tickets
 
 
 class OutageMachine(RuleBasedStateMachine):
@@ -77,7 +88,7 @@ class OutageMachine(RuleBasedStateMachine):
         self.processes: list[Process] = []
         self.late: list[list[Command]] = []
         self.unaware: set[str] = set()  # holders that have not looked since the store went back, or an operator decided
-        self.frozen: dict[str, object] = {}  # what a halted event holds
+        self.frozen: dict[str, Holding] = {}  # what a halted event holds
         self.copied = False
         self.numbers = 0
 
@@ -365,17 +376,18 @@ class OutageMachine(RuleBasedStateMachine):
     @rule(event_id=event_ids)
     def accept(self, event_id: str) -> None:
         """The operator takes the store as it is for the truth."""
-        if event_id not in self.frozen:
-            return
-        before = int(account(self.store, event_id).info["version"])
-        decided = decision.about_event(event_id, DecisionStore(self.store), self.folder)
+        if event_id in self.frozen:
+            self.decide(event_id, decision.about_event(event_id, DecisionStore(self.store), self.folder))
+            self.met["accepted"] += 1
+
+    def decide(self, event_id: str, decided: Decision | Refused) -> None:
         assert isinstance(decided, Decision)
+        before = int(account(self.store, event_id).info["version"])
         assert decided.carry_out().ok
         after = account(self.store, event_id)
         assert int(after.info["version"]) >= before + VERSION_RISE
         assert after.leased == []
         del self.frozen[event_id]
-        self.met["accepted"] += 1
         self.nobody_has_looked()
 
     # --- what must hold
@@ -393,14 +405,31 @@ class OutageMachine(RuleBasedStateMachine):
             held, leases = account(self.store, event_id), pairs(leases)
             self.model.compare(held, pairs(purchases))
             self.model.compare_holders(event_id, self.standings(event_id, leases), held)
-            self.nothing_changes_while(halted == "1", event_id, (held.pool, pairs(purchases), leases))
+            self.only_what_was_lost_comes_back_while(
+                halted == "1",
+                event_id,
+                Holding(held.pool, pairs(purchases), {name: of_lease(leases[name]) for name in leases}),
+            )
 
-    def nothing_changes_while(self, halted: bool, event_id: str, holds: object) -> None:
+    def only_what_was_lost_comes_back_while(self, halted: bool, event_id: str, holds: "Holding") -> None:
         if not halted:
             self.frozen.pop(event_id, None)  # it was put right
             return
-        self.met["halted"] += event_id not in self.frozen
-        assert self.frozen.setdefault(event_id, holds) == holds
+        if event_id not in self.frozen:  # what somebody remembered is back by now
+            self.met["halted"] += 1
+            known = {key: record.split("|")[2].split(",") for key, record in holds.purchases.items() if "|" in record}
+            self.met["put back"] += sum(known.get(key) == tickets for key, tickets in self.model.lost.items())
+        before = self.frozen.setdefault(event_id, holds)
+        assert before.purchases.items() <= holds.purchases.items()
+        back: set[str] = set()
+        for purchase_id in holds.purchases.keys() - before.purchases.keys():
+            assert holds.purchases[purchase_id].split("|")[2].split(",") == self.model.lost.get(purchase_id)
+            back.update(self.model.lost[purchase_id])
+            self.met["put back"] += 1
+        assert holds.pool == [ticket for ticket in before.pool if ticket not in back]
+        left = {name: (token, [one for one in ids if one not in back]) for name, (token, ids) in before.leases.items()}
+        assert holds.leases == left
+        self.frozen[event_id] = holds
 
     def teardown(self) -> None:
         """Everything is healed, some of what is late comes before and some after; then every promise is judged."""
@@ -535,6 +564,56 @@ class OutageMachine(RuleBasedStateMachine):
         return a_wish(f"{event_id}.new{self.numbers:025d}", quantity, "")
 
 
+class PutBackMachine(OutageMachine):
+    """The same, where a store that went back is often met by processes that remember what it lost."""
+
+    @precondition(lambda self: not self.frozen)
+    @rule(
+        asked=wishes,
+        before=st.sampled_from([True, True, False]),
+        fault=st.sampled_from(["", "lost", "late"]),
+        crashes=st.sampled_from([False, False, True]),
+        then=st.booleans(),
+    )
+    def go_back(self, asked: list[Asked], before: bool, fault: str, crashes: bool, then: bool) -> None:
+        """Each process sells, before the copy and after it, that comes back then: halted, and put back."""
+        for which in range(len(self.processes)):
+            if before:
+                self.buy(which, [(event_id, 0, 1) for event_id in EVENTS], mended=True)
+        self.copy()
+        for which in range(len(self.processes)):
+            self.buy(which, asked, mended=True)
+        if crashes and self.processes:
+            self.crash_and_start(0, cut=False)
+        self.the_store_holds_what_was_promised()
+        if fault and (process := self.process(1)) is not None:
+            with self.fault(process, fault, "put_back"):
+                self.restore()
+        else:
+            self.restore()
+        self.the_store_holds_what_was_promised()
+        for event_id in list(self.frozen) if then else ():
+            self.resume(event_id)
+
+    @precondition(lambda self: self.frozen)
+    @rule(event_id=event_ids)
+    def resume(self, event_id: str) -> None:
+        """The operator takes the sale up; without a risk only where nothing is lost that somebody remembers."""
+        if event_id not in self.frozen:
+            return
+        told = decision.about_resuming(event_id, DecisionStore(self.store), self.folder)
+        assert isinstance(told, Decision)
+        if not told.risks:
+            self.met["resumed without a risk"] += 1
+            records = pairs(self.store.one("HGETALL", keys.of_event(event_id).purchases))
+            for process in self.processes:
+                if process.name not in self.unaware:
+                    for purchase_id, record, _, _ in process.answered.ring.told((event_id, self.seeds[event_id])):
+                        assert records.get(purchase_id) == record, "what was answered was not put back"
+        self.decide(event_id, told)
+        self.met["resumed"] += 1
+
+
 def event_of(wish: Wish) -> str:
     return wish.purchase_id.partition(".")[0]
 
@@ -551,6 +630,12 @@ def a_key(event_id: str, number: int) -> Wish:
 def pairs(flat: list[str] | dict[str, str]) -> dict[str, str]:
     """A hash as a plain command reads it."""
     return dict(flat) if isinstance(flat, dict) else dict(zip(flat[::2], flat[1::2], strict=True))
+
+
+def of_lease(record: str) -> tuple[str, list[str]]:
+    """The token of a lease, and its tickets."""
+    token, _, tickets = record.partition("|")
+    return token, [ticket for ticket in tickets.split(",") if ticket]
 
 
 def in_memory(process: Process, sale: tuple[str, str]) -> tuple[int, list[PurchaseRequest]]:

@@ -34,6 +34,7 @@ class OutageModel:
     refused: set[str] = field(default_factory=set)  # told 409, and not asked for since
     unsure: set[str] = field(default_factory=set)  # a store that went back lost what was known of it
     went_back: set[str] = field(default_factory=set)  # event ids
+    lost: dict[str, list[str]] = field(default_factory=dict)  # tickets that a store which went back held before
 
     def told(self, wish: Wish, what: str, detail: str, *, keyed: bool, sure: bool) -> None:
         """Take over an answer. It must not take back what was promised. `sure`: the process has met every step back."""
@@ -66,7 +67,7 @@ class OutageModel:
         self.issued[event_id] = held.issued
         for purchase_id in self._of(event_id, self.sold):
             if held.sold.get(purchase_id) != self.sold[purchase_id]:
-                del self.sold[purchase_id]
+                self.lost[purchase_id] = self.sold.pop(purchase_id)
                 self.unsure.add(purchase_id)
         self.unsure |= self._of(event_id, self.owed)  # its lease may be shorter, and the pool sold
         self.unsure |= self._of(event_id, self.doubtful) - held.tombstones  # nobody may mean to void it any more

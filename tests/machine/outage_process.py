@@ -21,11 +21,13 @@ from ticketing.outage.journal import Journal
 from ticketing.outage.keeper import Keeper, KeeperParts
 from ticketing.outage.lookback import Answered
 from ticketing.outage.reserve import ReserveSize
+from ticketing.outage.ring import REMEMBERED_MOST, Ring
 from ticketing.sale.till import BOUGHT, Till
 from ticketing.store import scripts
 from ticketing.store.connection import Command, Store, StoreClock
 from ticketing.store.events import EventStore
 from ticketing.store.leases import LeaseStore, Settled
+from ticketing.store.put_back import PutBackStore
 from ticketing.store.sale import EventBatch, SaleStore, Versions
 
 NEVER_S = 1e18
@@ -99,7 +101,7 @@ class Process:
     ) -> None:
         self.line = OutageLine(store, met)
         self.line.cut = cut
-        self.versions, clock, self.answered = Versions(), StoreClock(), Answered()
+        self.versions, clock, self.answered = Versions(), StoreClock(), Answered(Ring(REMEMBERED_MOST))
         self.sales = SaleStore(self.line, self.versions, clock, timeout_ms=TIMEOUT_MS, due_ms=LATER_MS)
         events = EventStore(self.line, self.versions)
         parts = HeirParts(
@@ -111,8 +113,12 @@ class Process:
             on_voided=lambda _: None,
             offload=lambda work: work(),
             open_journal=lambda path: Journal(path, fsync=False),
+            ring=self.answered.ring,
         )
-        keeping = KeeperParts(parts, Breaker(), lambda: self.sales.greet(SECRET), SECRET, self.answered)
+        put_back = PutBackStore(self.line, self.versions, due_ms=LATER_MS)
+        keeping = KeeperParts(
+            parts, Breaker(), lambda: self.sales.greet(SECRET), SECRET, self.answered, put_back=put_back
+        )
         self.keeper = Keeper(keeping, folder, ReserveSize(tickets=6, share_per_mille=400, low_water=0))
         self.keeper._worker = gevent.Greenlet()  # so that it starts none of its own
         self.keeper._heirs_looked_s = NEVER_S

@@ -18,16 +18,17 @@ from hypothesis.stateful import run_state_machine_as_test
 from loguru import logger
 
 from tests.machine.outage import rules
-from tests.machine.outage_machine import MET, OutageMachine
+from tests.machine.outage_machine import MET, MET_BY_PUTTING_BACK, OutageMachine, PutBackMachine
 from tests.machine.parts import EXPLORE, script_without, steady
-from ticketing.outage import breaker
+from ticketing.outage import breaker, putting_back
 from ticketing.store.connection import Store
 
 STEADY = settings(steady(60), derandomize=False)  # a seed of its own decides
 SHORT = settings(STEADY, max_examples=15, phases=(Phase.generate,))
+BRIEF = settings(STEADY, max_examples=10)
 STEADY_SEED = 23  # one that meets everything in MET
 TRIES = 12  # seeds
-Explore = Callable[[settings, int], Counter[str]]
+Explore = Callable[..., Counter[str]]
 Dropped = list[contextlib.AbstractContextManager[Any]]  # what takes one rule away
 
 
@@ -35,14 +36,18 @@ Dropped = list[contextlib.AbstractContextManager[Any]]  # what takes one rule aw
 def explore(fast_store: Store, tmp_path: Path) -> Iterator[Explore]:
     """Runs the machine; what it met. Whether a store is believed again must not depend on how fast this machine is."""
 
-    def run(how: settings, first: int) -> Counter[str]:
+    def run(how: settings, first: int, kind: type[OutageMachine] = OutageMachine) -> Counter[str]:
         met = Counter[str]()
-        machine: Any = seed(first)(lambda: OutageMachine(fast_store, tmp_path, met))
+        machine: Any = seed(first)(lambda: kind(fast_store, tmp_path, met))
         run_state_machine_as_test(machine, settings=how)
         return met
 
     logger.disable("ticketing")
-    with patch.object(breaker, "BELIEVED_LATEST_S", 0.0), patch.object(breaker, "SOON_S", 0.0):
+    at_once = {breaker: ("BELIEVED_LATEST_S", "SOON_S"), putting_back: ("ENROL_EVERY_S",)}
+    with contextlib.ExitStack() as patched:
+        for module, names in at_once.items():
+            for name in names:
+                patched.enter_context(patch.object(module, name, 0.0))
         yield run
     logger.enable("ticketing")
 
@@ -51,6 +56,11 @@ def explore(fast_store: Store, tmp_path: Path) -> Iterator[Explore]:
 def test_an_outage_breaks_no_promise_whatever_happens_in_it(explore: Explore) -> None:
     met = explore(STEADY, secrets.randbits(32) if EXPLORE else STEADY_SEED)
     assert EXPLORE or [name for name in MET if not met[name]] == []
+
+
+def test_what_a_store_lost_and_somebody_remembers_is_put_back(explore: Explore) -> None:
+    met = explore(BRIEF, 1, PutBackMachine)
+    assert [name for name in MET_BY_PUTTING_BACK if not met[name]] == []
 
 
 def lease_without_compare_and_set() -> Dropped:
@@ -104,6 +114,21 @@ def accepting_leaves_leases() -> Dropped:
     return [script_without("accept", *kept)]
 
 
+def putting_back_leaves_the_pool_as_it_is() -> Dropped:
+    """What is put back is for sale as well."""
+    return [script_without("put_back", ("call('LPOP', tickets, deepest), {}", "{}, {}"))]
+
+
+def putting_back_is_only_reported() -> Dropped:
+    """The sale is taken up, and what was lost stays lost."""
+
+    def report(self: Any, sale: Any, begun: Any) -> None:
+        begun.left = []
+        self._report(sale, begun)
+
+    return [patch.object(putting_back.PuttingBack, "_put_back", report)]
+
+
 # The seed that finds each soonest. A change of the machine makes other sequences, and then the next ones may.
 FOUND_BY: dict[Callable[[], Dropped], int] = {
     lease_without_compare_and_set: 1,
@@ -132,3 +157,14 @@ def test_without_a_rule_a_broken_promise_is_found(explore: Explore, without: Cal
         for rule_of_it in without():
             dropped.enter_context(rule_of_it)
         assert any(finds(number) for number in range(first, first + TRIES))
+
+
+@pytest.mark.parametrize("without", [putting_back_leaves_the_pool_as_it_is, putting_back_is_only_reported])
+def test_without_a_rule_of_putting_back_a_broken_promise_is_found(
+    explore: Explore, without: Callable[[], Dropped]
+) -> None:
+    with contextlib.ExitStack() as dropped:
+        for rule_of_it in without():
+            dropped.enter_context(rule_of_it)
+        with pytest.raises(AssertionError):
+            explore(BRIEF, 1, PutBackMachine)

@@ -33,6 +33,7 @@ class _Begun:
     evidence: bool = False
     left: list[Told] | None = None  # None: to be begun, or begun anew
     restored: set[str] = field(default_factory=set)  # purchase ids
+    there: set[str] = field(default_factory=set)  # the same, and those that were not lost
     conflicts: Counter[PutBack] = field(default_factory=Counter)
     remembered: int = 0  # purchases, when it was begun
     all: int = 0
@@ -87,6 +88,11 @@ class PuttingBack:
             self._store.leave(self._process)
             self._enrolled = False
 
+    def decided(self, sale: Sale) -> None:
+        """What the store does not hold is given up: its key may buy anew, and must not be put back beside that."""
+        begun = self._begun.get(sale)
+        self._ring.keep_only(sale, () if begun is None else begun.there)
+
     def interrupted(self) -> None:
         """The store was away: what was put back is looked through once more, for it may have come back older still."""
         for begun in self._begun.values():
@@ -133,6 +139,7 @@ class PuttingBack:
             pairs = list(zip(some, outcomes, strict=True))
             begun.left = [told for told, outcome in pairs if outcome is PutBack.LATER] + rest
             begun.restored |= {told[0] for told, outcome in pairs if outcome is PutBack.PUT_BACK}
+            begun.there |= {told[0] for told, outcome in pairs if outcome in (PutBack.KNOWN, PutBack.PUT_BACK)}
             begun.conflicts.update(outcome for outcome in outcomes if outcome in CONFLICTS)
             if not begun.left:
                 self._report(sale, begun)

@@ -4,6 +4,7 @@ What must stay true: remembering a purchase costs an append; how much is remembe
 is called only while the store answers, and in number by `most`; of a sale that is held nothing is forgotten.
 """
 
+from collections.abc import Container
 from dataclasses import dataclass, field
 
 from ticketing.store.put_back import Told
@@ -76,6 +77,14 @@ class Ring:
         """It is sold again; what was put back may be lost once more, and so is forgotten as slowly as what is new."""
         self.held.discard(sale)
         self._kept[sale].held = False
+
+    def keep_only(self, sale: Sale, purchase_ids: Container[str]) -> None:
+        """An operator decided: of what was answered before, only these count."""
+        kept = self._kept.get(sale)
+        if kept is not None:
+            kept.older = [told for told in kept.older if told[0] in purchase_ids]
+            kept.fresh = [told for told in kept.fresh if told[0] in purchase_ids]
+            kept.anchor = kept.anchor if kept.anchor is not None and kept.anchor[0] in purchase_ids else None
 
     def count(self, sale: Sale) -> int:
         """How many purchases of it are remembered, without the one before."""

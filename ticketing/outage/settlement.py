@@ -223,6 +223,8 @@ class Settlement:
     def _take_decision(self, reserve: EventReserve, glance: Glance) -> None:
         """The store is the truth, whatever was known. A sale that it does not know is gone: what is open is parked."""
         self._answered.forget(reserve.event_id, reserve.seed)
+        if self._putting_back is not None:
+            self._putting_back.decided((reserve.event_id, reserve.seed))
         reserve.go_on(glance.decided)
         self._holder.journal_no_count(reserve)
         if glance.seed == reserve.seed:

@@ -23,7 +23,7 @@ HOPS = 8  # turns of the hub after which whoever was let go has come to its next
 PURCHASE_DEADLINE_AT = 12  # place of the deadline in an EVALSHA of purchase.lua
 READING = frozenset({"", "state"})
 LEASING = frozenset({"lease", "settle"})
-SCRIPT_NAMES = ("purchase", "lease", "settle", "void", "halt", "add", "state", "replace")
+SCRIPT_NAMES = ("purchase", "lease", "settle", "void", "halt", "add", "state", "replace", "put_back")
 
 
 def mutated(name: str, changes: dict[str, str]) -> scripts.Script:
