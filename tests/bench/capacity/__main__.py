@@ -84,8 +84,9 @@ def story(plan: Plan, result: Result) -> list[str]:
     shared = "" if plan.cores is None else f", all on {plan.cores:g} cores"
     longest = ", ".join(f"{name} {length:,}" for name, length in result.longest.items())
     busy = ", ".join(f"{name} {share:.0%}" for name, share in result.busy.items())
+    shards = "1 shard" if plan.shards == 1 else f"{plan.shards} shards"
     return [
-        f"{plan.buyers:,} buyers {came} for {plan.tickets:,} tickets: {plan.web:g} web cores, {plan.shards} shard{'s'[: plan.shards > 1]},"
+        f"{plan.buyers:,} buyers {came} for {plan.tickets:,} tickets: {plan.web:g} web cores, {shards},"
         f" {plan.receipts:g} receipt cores{shared}; seed {plan.seed}",
         f"  told sold {result.sold:,}, sold out {result.refused:,}",
         f"  last ticket told after   {result.last_ticket_ms:>10,.0f} ms",
