@@ -85,6 +85,7 @@ def story(plan: Plan, result: Result) -> list[str]:
     shards = "1 shard" if plan.shards == 1 else f"{plan.shards} shards"
     longest = ", ".join(f"{name} {length:,}" for name, length in result.longest.items())
     busy = ", ".join(f"{name} {share:.0%}" for name, share in result.busy.items())
+    shards = "1 shard" if plan.shards == 1 else f"{plan.shards} shards"
     return [
         f"{plan.buyers:,} buyers {came} for {plan.tickets:,} tickets: {plan.web:g} web cores, {shards},"
         f" {plan.receipts:g} receipt cores{shared}; seed {plan.seed}",
