@@ -127,10 +127,10 @@ class Api:
 
 
 def contents(store: Store) -> dict[str, Any]:
-    """Everything in the store but the queue."""
+    """Everything in the store but the queue, and the signs of life that hosts give by the clock."""
     found: dict[str, Any] = {}
     for key in sorted(key for server in store.servers() for key in server.one("KEYS", "*")):
-        if key.startswith("rq:"):
+        if key.startswith(("rq:", "{ticketing:hosts}:")):
             continue
         kind = store.one("TYPE", key)
         found[key] = READERS[kind](store, key)

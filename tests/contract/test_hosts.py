@@ -11,7 +11,7 @@ from ticketing.outage.decision import Decision, Refused
 from ticketing.outage.presence import Presence
 from ticketing.outage.release import about_host
 from ticketing.sale.audit import audit
-from ticketing.store import keys
+from ticketing.store import keys, scripts
 from ticketing.store.connection import Store
 from ticketing.store.decisions import DecisionStore
 from ticketing.store.hosts import LIVES_MS, HostStore, State, Telling, host_of
@@ -90,6 +90,20 @@ def test_of_two_under_one_name_the_first_hears_of_it_and_writes_nothing(hosts: H
     [contact] = hosts.contact(HOLDER).all
     assert contact.nonce == "b"
     assert not hosts.beat(HOLDER, "b", contact.contact_ms, Telling()).another
+
+
+def test_a_first_sign_of_life_that_comes_late_takes_nothing_from_who_came_after_it(
+    hosts: HostStore, store: Store
+) -> None:
+    """A process that gives its first one, is killed, and has a successor before the command arrives."""
+    hosts.beat(HOLDER, "before", 0, Telling())
+    touched = (keys.HOST_CONTACTS, keys.HOST_TELLINGS)
+    on_its_way = (HOLDER, "killed", 0, LIVES_MS, "0|0||", "before")
+    successor = hosts.beat(HOLDER, "successor", 0, Telling())
+    assert scripts.run(store, "beat", touched, on_its_way)[0] == "moved"
+    assert not hosts.beat(HOLDER, "successor", successor.now_ms, Telling()).another
+    [contact] = hosts.contact(HOLDER).all
+    assert contact.nonce == "successor"
 
 
 def test_a_store_that_went_back_to_an_older_sign_of_life_is_no_other_host(hosts: HostStore, store: Store) -> None:

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from unittest import mock
 
 import pytest
 from redis.exceptions import NoScriptError
@@ -220,12 +221,15 @@ def test_an_error_in_a_script_after_its_first_write_is_unknown(store: Store) -> 
     """On both backends. Then the void finds the purchase, whole."""
     sale = Sale(store)
     sale.open(10)
-    store.one("HSET", K.info, "sold", "many")
-    asked = a_request(2)
-    [reply] = sale.buy(asked)
+    whole = scripts.load("purchase", store.shebang)
+    broken = whole.text.replace("  version = version + 1\n", "  call('HINCRBY', tickets, 'no', 'hash')\n")
+    assert broken != whole.text
+    with mock.patch.object(scripts, "load", return_value=scripts.Script(broken, "0" * 40)):
+        asked = a_request(2)
+        [reply] = sale.buy(asked)
     assert reply.outcome is Outcome.SCRIPT_FAILED
     assert account(store).sold == {asked.purchase_id: ["E1-000001", "E1-000002"]}
-    store.one("HSET", K.info, "sold", 2)
+    store.one("HINCRBY", K.info, "sold", 2)
     assert sale.sales.void("1", SEED, [asked.purchase_id]) == ["voided"]
     account(store).check()
 

@@ -15,7 +15,7 @@ import pytest
 from tests.servers import ROOT
 
 PIN = re.compile(r"([a-z0-9-]+)==(\S+)(?: ; .*)?((?: \\\n    --hash=sha256:[0-9a-f]{64})+)\n")
-ASKED = re.compile(r"([a-z0-9-]+)(?:\[[a-z,]+\])?==(\S+)")
+ASKED = re.compile(r"([a-z0-9-]+)(?:\[[a-z,]+\])?==(\S+)(?: ; .*)?")
 LOCKS = ["requirements", "requirements-dev"]
 
 

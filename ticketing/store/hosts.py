@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
+from ticketing.errors import StoreRefused
 from ticketing.store import keys, scripts
 from ticketing.store.connection import Store
 
@@ -85,10 +86,16 @@ class HostStore:
     def beat(self, holder: str, nonce: str, last_ms: int, telling: Telling) -> Beat:
         """This holder lives. `last_ms` is its last contact, 0 before the first. Raises StoreError."""
         touched = (keys.HOST_CONTACTS, keys.HOST_TELLINGS)
-        tag, now_ms, living = scripts.run(
-            self._store, "beat", touched, (holder, nonce, last_ms, LIVES_MS, _text(telling))
-        )
+        before = "" if last_ms else self._nonce_of(holder)
+        told = (holder, nonce, last_ms, LIVES_MS, _text(telling), before)
+        tag, now_ms, living = scripts.run(self._store, "beat", touched, told)
+        if tag == "moved":
+            raise StoreRefused("another process took the name over meanwhile")
         return Beat(now_ms, living, tag == "another")
+
+    def _nonce_of(self, holder: str) -> str:
+        """Of the process that told something last under this name; "" where none did."""
+        return str(self._store.one("HGET", keys.HOST_TELLINGS, holder) or "").partition("|")[0]
 
     def contacts(self) -> Contacts:
         """Every holder, by its name. Raises StoreError."""
