@@ -95,15 +95,15 @@ class Service:
     def __init__(
         self,
         settings: Settings,
-        stores: "Stores",
+        stores: Stores,
         queue_client: QueueClient,
         offload: Offload,
         journal_offload: Offload | None = None,
         receipts_offload: Offload | None = None,
     ) -> None:
-        """`journal_offload` runs what waits for the journal's disk, `receipts_offload` what waits for a bucket,
+        """`offload` runs what would keep a hub waiting.
 
-        `offload` what else would keep a hub waiting.
+        `journal_offload` does so for what waits for the journal's disk, `receipts_offload` for what waits for a bucket.
         """
         self.registry = registry = CollectorRegistry()
         versions = Versions()

@@ -22,12 +22,10 @@ class _Kept:
     anchor: Told | None = None  # sold by this process
     older: list[Told] = field(default_factory=list)
     fresh: list[Told] = field(default_factory=list)
-    held: bool = False
 
     def turn(self) -> None:
-        if not self.held:
-            self.anchor = next((told for told in reversed(self.older) if told[3]), self.anchor)
-            self.older, self.fresh = self.fresh, []
+        self.anchor = next((told for told in reversed(self.older) if told[3]), self.anchor)
+        self.older, self.fresh = self.fresh, []
 
 
 class Ring:
@@ -60,8 +58,9 @@ class Ring:
 
     def _turn(self) -> None:
         self._fresh = 0
-        for kept in self._kept.values():
-            kept.turn()
+        for sale, kept in self._kept.items():
+            if sale not in self.held:
+                kept.turn()
 
     @property
     def is_empty(self) -> bool:
@@ -71,12 +70,10 @@ class Ring:
     def hold(self, sale: Sale) -> None:
         """From now on nothing of it is forgotten."""
         self.held.add(sale)
-        self._kept.setdefault(sale, _Kept()).held = True
 
     def let_go(self, sale: Sale) -> None:
         """It is sold again; what was put back may be lost once more, and so is forgotten as slowly as what is new."""
         self.held.discard(sale)
-        self._kept[sale].held = False
 
     def keep_only(self, sale: Sale, purchase_ids: Container[str]) -> None:
         """An operator decided: of what was answered before, only these count."""

@@ -274,14 +274,6 @@ class GuardedStore(Store):
         self._refuse_while_shut()
         return self._store.servers()
 
-    def nodes_away(self) -> Sequence[str]:
-        """Like those of the store."""
-        return self._store.nodes_away()
-
-    def forget_idle(self) -> None:
-        """Like that of the store."""
-        self._store.forget_idle()
-
     def replicas(self) -> int:
         """Like that of the store."""
         self._refuse_while_shut()

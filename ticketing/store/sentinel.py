@@ -10,7 +10,7 @@ That a deposed primary is written to all the same can't be prevented here; repli
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, cast
 
@@ -101,7 +101,7 @@ class Sentinels:
             self.on_change()
 
     @contextmanager
-    def _one_at_a_time(self) -> Any:
+    def _one_at_a_time(self) -> Iterator[None]:
         if not self._asking.acquire(timeout=self._timeout_s * (len(self._clients) + 1)):
             raise redis.ConnectionError("the sentinels are being asked, and don't answer")
         try:
