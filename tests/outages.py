@@ -51,6 +51,10 @@ class Market:
     def journal(self, slot: int = 0, host: str = "host") -> Path:
         return self.folder / host / "data" / "journal" / f"slot-{slot}.journal"
 
+    def sold(self) -> dict[str, list[str]]:
+        """Each purchase that the store holds now, heard of or not, and its tickets."""
+        return account(self.store).sold
+
     def check(self, *answers: dict[str, Any]) -> Account:
         """All is settled, the books balance, and each answer is as the store has it."""
         for shop in self.shops:

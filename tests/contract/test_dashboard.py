@@ -119,6 +119,18 @@ def test_the_dashboard_shows_the_workers(api: Api, worker: SimpleWorker) -> None
     assert json_of(api, "workers.json") == {"workers": []}
 
 
+def test_who_looks_at_the_workers_waits_no_longer_for_the_queue(
+    api: Api, worker: SimpleWorker, queue: redis.Redis
+) -> None:
+    """RQ makes the timeout minutes of every client that it is shown a worker through."""
+    worker.register_birth()
+    patience = queue.connection_pool.connection_kwargs
+    patience["socket_timeout"] = 2.0
+    assert len(json_of(api, "workers.json")["workers"]) == 1
+    assert api.get("/health").get_json()["checks"]["queue"]["workers"] == 1
+    assert patience["socket_timeout"] == 2.0
+
+
 def test_the_dashboard_shows_what_a_worker_works_on(api: Api, worker: SimpleWorker) -> None:
     purchases = enqueue(api)
     (job,) = api.service.queue._queue.jobs

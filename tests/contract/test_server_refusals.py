@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from functools import partial
 from unittest import mock
 
+import gevent.select
 import pytest
 from redis.exceptions import NoScriptError
 
@@ -289,3 +290,25 @@ def test_a_connection_that_the_server_closed_is_replaced_before_anything_is_sent
 
 def test_reading_events_needs_no_version(sale: Sale) -> None:
     assert len(EventStore(sale.store, Versions()).read(["1", "2"])) == 2
+
+
+@pytest.mark.parametrize("gevent_patched", [False, True])
+def test_a_connection_closed_while_the_pool_looks_at_it_is_a_refusal(
+    lone_server: ValkeyServer, monkeypatch: pytest.MonkeyPatch, gevent_patched: bool
+) -> None:
+    """What one greenlet does to another that had just been given an idle connection."""
+    store = lone_server.store()
+    store.ping()
+
+    def can_read(_sock: object, _timeout: float) -> bool:
+        monkeypatch.undo()
+        if gevent_patched:
+            monkeypatch.setattr("select.poll", gevent.select.poll)
+        store.forget_all()
+        return True
+
+    monkeypatch.setattr("redis._parsers.hiredis._socket_can_read", can_read)
+    with pytest.raises(StoreRefused):
+        store.one("INCR", "sent")
+    assert store.one("EXISTS", "sent") == 0
+    store.close()

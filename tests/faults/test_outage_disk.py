@@ -57,12 +57,16 @@ def test_without_a_journal_folder_the_store_is_sold_from_and_what_is_in_doubt_is
     shop = market.start_shop(RESERVE, journal_folder=folder(tmp_path))
     assert told([shop.buy(key=key) for key in (*KEYS, None)]) == {"sold": 5}
     market.proxy.swallows_replies = True  # the server sells them, and nobody hears of it
-    answers = shop.answers([shop.ask(2, key=key) for key in ("a key of sixteen", None, None)])
+    answers = shop.answers([shop.ask(2, key=key) for key in (None, None, "a key of sixteen")])
     answers += [shop.buy(2)]
     assert told(answers) == {"PurchaseUnavailable": 4}
+    sold = market.sold()
+    unheard = [one["keyed"] for one in answers if one["purchase_id"] in sold]  # what was not sent is not in doubt
+    keyed = sum(unheard)
+    assert keyed < len(unheard)
     market.proxy.heal()
     held = market.check(*answers)
-    assert (held.tickets_sold, len(held.tombstones), held.leased) == (5 + 2, 2, [])
+    assert (held.tickets_sold, len(held.tombstones), held.leased) == (5 + 2 * keyed, len(unheard) - keyed, [])
     assert shop.tell()["reserve"] == 0
     assert len(shop.logged("CRITICAL")) == len(shop.logged("CRITICAL", "no reserve")) == 1
 

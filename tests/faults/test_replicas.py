@@ -156,6 +156,7 @@ def test_without_any_sentinel_nothing_is_sent_and_nothing_voided(group: Sentinel
     for sentinel in group.sentinels:
         sentinel.kill()
     group.nodes[0].kill()
+    wait_until(lambda: bool(bare_shop.tell()["outage"]), WELL_S, "it has noticed: what it sent before is in doubt")
     answers = [bare_shop.buy(), bare_shop.buy(key=OTHER_KEY)]
     assert [answer["answer"] for answer in answers] == ["PurchaseUnavailable"] * 2
     assert bare_shop.voids_left() == 0

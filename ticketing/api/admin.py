@@ -24,7 +24,7 @@ from ticketing.errors import BadRequest, Fault, StoreError, Unavailable, Unknown
 from ticketing.model import EVENT_ID
 from ticketing.operations import Operations
 from ticketing.store.connection import as_store_errors
-from ticketing.store.queue import SERIALIZER, NoSuchJob
+from ticketing.store.queue import SERIALIZER, NoSuchJob, ShownWorker
 from ticketing.telemetry.logs import BY_STRANGERS, Throttle
 
 T = TypeVar("T")
@@ -162,6 +162,7 @@ def add_dashboard(app: Flask, queue_client: Any, token: str, sessions: Sessions)
     dashboard.config.serializer = SERIALIZER
     # The original shows a job's arguments, which are purchase ids: their buyers' secrets.
     dashboard.serialize_current_job = _current_job
+    dashboard.Worker = ShownWorker
     dashboard.RedisConnectionError = ()  # one of its views would answer 200 while the queue is away; see below
     app.config.from_object(rq_dashboard.default_settings)
     app.config["RQ_DASHBOARD_REDIS_URL"] = ("the queue",)

@@ -46,6 +46,9 @@ BROKEN = (
     UnicodeDecodeError,
     OSError,
 )
+# No connection to be had, and so nothing sent. redis-py lets others run while it looks whether an idle one stands;
+# where one of them closes it meanwhile (`forget_all`), its poll complains of a socket that is None.
+UNCONNECTED = (redis.RedisError, OSError, ValueError, TypeError)
 # A write that changes no key, and goes to every replica all the same. (Not so on a cluster, where messages go their own
 # way.)
 OWN_WRITE: Command = ("PUBLISH", keys.CONFIRM, "")
@@ -173,7 +176,7 @@ class Store:
         """
         try:
             connection = self._pool.get_connection()
-        except (redis.RedisError, OSError) as error:
+        except UNCONNECTED as error:
             raise StoreRefused(f"can't connect to Redis: {error}") from error
         try:
             return _ask(connection, commands)

@@ -7,13 +7,13 @@ to, over the connection that wrote; a reply is never read as that to another com
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-import redis
 from redis.exceptions import AskError
 
 from ticketing.errors import OutcomeUnknown, StoreError, StoreRefused
 from ticketing.store import keys
 from ticketing.store.connection import (
     BROKEN,
+    UNCONNECTED,
     Command,
     Confirmation,
     Connection,
@@ -88,7 +88,7 @@ class Pipeline:
         try:
             self._sent = list(self._lines())
             self._connection = self.node.pool.get_connection()
-        except (StoreError, redis.RedisError, OSError) as error:
+        except (StoreError, *UNCONNECTED) as error:
             self.failure = StoreRefused(f"can't connect to Redis: {error}")
             return
         try:

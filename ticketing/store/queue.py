@@ -13,7 +13,7 @@ from typing import Any
 
 import redis
 from loguru import logger
-from rq import Queue, SimpleWorker, Worker
+from rq import Queue, SimpleWorker
 from rq.exceptions import NoSuchJobError as NoSuchJob
 from rq.registry import FailedJobRegistry
 from rq.serializers import JSONSerializer
@@ -31,6 +31,7 @@ __all__ = [
     "QueueLevel",
     "ReceiptQueue",
     "ReceiptWorker",
+    "ShownWorker",
     "open_client",
     "run_worker",
 ]
@@ -104,8 +105,13 @@ class ReceiptQueue:
             return QueueLevel(
                 depth=self.depth(),
                 failed=FailedJobRegistry(QUEUE, connection=self.client).get_job_count(cleanup=False),
-                workers=len(Worker.all(queue=self._queue, serializer=SERIALIZER)),  # `count` counts the dead as well
+                workers=self._live_workers(),
             )
+
+    def _live_workers(self) -> int:
+        """Those whose sign of life has not run out; RQ's `count` counts the dead as well."""
+        registered = ShownWorker.all_keys(queue=self._queue)
+        return int(self.client.exists(*registered)) if registered else 0
 
     def say_swept(self) -> None:
         """A sweeper has swept: a sign of life for who looks, renewed now and then. Raises StoreError."""
@@ -119,6 +125,12 @@ class ReceiptQueue:
         """Whether a sweeper has swept lately. Raises StoreError."""
         with as_store_errors():
             return bool(self.client.exists(keys.SWEPT))
+
+
+class ShownWorker(SimpleWorker):
+    """RQ's worker for who only looks: RQ would raise the timeout of that client's connections to minutes."""
+
+    connection_timeout = 0
 
 
 class ReceiptWorker(SimpleWorker):
