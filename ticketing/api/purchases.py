@@ -5,6 +5,7 @@ What must stay true: `Purchases.answer` needs no Flask: express_lane.py calls it
 
 import time
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import orjson
@@ -27,7 +28,7 @@ from ticketing.errors import (
     Unavailable,
     UnknownEvent,
 )
-from ticketing.model import EVENT_ID, NOBODY, Purchase, ReceiptStatus
+from ticketing.model import EVENT_ID, NOBODY, QUANTITY_MAX, Purchase, ReceiptStatus
 from ticketing.receipts.status import ReceiptDesk
 from ticketing.sale.counter import Counter
 from ticketing.telemetry.answer_counts import AnswerCounts
@@ -74,6 +75,12 @@ def of_problem(problem: problems.Problem) -> Answer:
     return Answer(problem.status, problem.body(), problems.MEDIA_TYPE, problem.all_headers())
 
 
+@lru_cache(maxsize=QUANTITY_MAX)
+def _of_sold_out(requested: int) -> Answer:
+    """Made once: after the last ticket nearly every answer is this one."""
+    return of_problem(problems.of_error(SoldOut(requested)))
+
+
 class Purchases:
     """Answers POST /buy."""
 
@@ -104,7 +111,7 @@ class Purchases:
             answer, outcome = self._bought(event_id, content_type, key, body)
         except TicketingError as error:
             outcome = OUTCOME_OF.get(type(error), "invalid")
-            answer = of_problem(problems.of_error(error))
+            answer = _of_sold_out(error.requested) if type(error) is SoldOut else of_problem(problems.of_error(error))
             if isinstance(error, Unavailable):
                 trouble = str(error)
         except Exception:  # whoever called answers 500 and logs it; nobody else counts it

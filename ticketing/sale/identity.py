@@ -12,10 +12,11 @@ either way); the tag is the first 36 bits of an HMAC-SHA-256 over what stands be
 import base64
 import hashlib
 import hmac
-import json
 import os
 import unicodedata
 from functools import lru_cache
+
+import orjson
 
 from ticketing.model import EVENT_ID, NOBODY, Buyer
 
@@ -81,9 +82,11 @@ def _anonymous_fingerprint(quantity: int) -> str:
 
 def _fingerprint(quantity: int, buyer: Buyer) -> str:
     said = {"quantity": quantity, "id": buyer.buyer_id, "name": buyer.name, "email": buyer.email}
-    canonical = json.dumps(said, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    canonical = orjson.dumps(said, option=orjson.OPT_SORT_KEYS)
+    if not canonical.isascii():
+        canonical = _nfc(canonical.decode()).encode()
     # Hexadecimal, so that no fingerprint looks like a tombstone, which begins with a minus sign.
-    return hashlib.sha256(_nfc(canonical).encode()).hexdigest()[:16]
+    return hashlib.sha256(canonical).hexdigest()[:16]
 
 
 def _nfc(text: str) -> str:
