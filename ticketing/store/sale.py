@@ -29,6 +29,7 @@ from ticketing.store.connection import Deadline, Store, StoreClock
 
 OUTCOMES: dict[str, Outcome] = {outcome.value: outcome for outcome in Outcome}  # a look-up costs a third of a call
 WITHOUT_LEVEL = frozenset({"no_event", "went_back", "halted"})
+NO_CONTACT = Contact()
 CLOCK_STEP_S = 0.002  # both clocks are read in whole milliseconds
 
 
@@ -189,8 +190,9 @@ def _outcome_of(error: StoreError) -> Outcome:
 
 def contact_text(contact: Contact) -> str:
     """A contact as it is stored: JSON, or "" where there is nothing to keep."""
-    kept = {name: value for name, value in contact._asdict().items() if value}
-    return orjson.dumps(kept).decode() if kept else ""
+    if contact == NO_CONTACT:
+        return ""
+    return orjson.dumps({name: value for name, value in zip(Contact._fields, contact, strict=True) if value}).decode()
 
 
 def parse_contact(text: str) -> Contact:
