@@ -7,6 +7,7 @@ at most INTERVAL_S behind. A process that is killed takes that much with it.
 import threading
 from bisect import bisect_left
 from collections import Counter, deque
+from operator import itemgetter
 
 from loguru import logger
 from prometheus_client import Histogram
@@ -22,6 +23,7 @@ class AnswerCounts:
     def __init__(self, metrics: SaleMetrics) -> None:
         self._metrics = metrics
         self._answers: deque[tuple[str, float | None]] = deque()  # outcome, seconds; its ends are safe between threads
+        self._handing_over = threading.Lock()
         self._ended = threading.Event()
 
     def answered(self, outcome: str, seconds: float | None = None) -> None:
@@ -39,22 +41,14 @@ class AnswerCounts:
 
     def hand_over(self) -> None:
         """The metrics have what was counted so far."""
-        outcomes: Counter[str] = Counter()
-        buckets: Counter[int] = Counter()
-        seconds = 0.0
-        for _ in range(len(self._answers)):  # each taken by this caller alone, or by another that hands over now
-            try:
-                outcome, took_s = self._answers.popleft()
-            except IndexError:
-                break
-            outcomes[outcome] += 1
-            if took_s is not None:
-                buckets[bisect_left(LATENCY_BUCKETS_S, took_s)] += 1
-                seconds += took_s
-        for outcome, count in outcomes.items():
+        with self._handing_over:
+            answers = [self._answers.popleft() for _ in range(len(self._answers))]
+        for outcome, count in Counter(map(itemgetter(0), answers)).items():
             self._metrics.purchases[outcome].inc(count)
-        if buckets:
-            _observe(self._metrics.duration, buckets, seconds)
+        durations = [took_s for _, took_s in answers if took_s is not None]
+        if durations:
+            buckets = Counter(bisect_left(LATENCY_BUCKETS_S, took_s) for took_s in durations)
+            _observe(self._metrics.duration, buckets, sum(durations))
 
     def _run(self) -> None:
         while not self._ended.wait(INTERVAL_S):
