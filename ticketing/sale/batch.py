@@ -7,8 +7,9 @@ purchases of one in doubt at most.
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import gevent
 from gevent.event import Event as Signal
@@ -34,13 +35,12 @@ class _Waiting:
     done: Signal = field(default_factory=Signal)
 
 
-@dataclass(frozen=True, slots=True)
-class BatchReport:
+class BatchReport(NamedTuple):
     """What one script call did: for the log, the metrics and the outbox."""
 
     event_id: str
     purchases: int
-    outcomes: Counter[Outcome]
+    outcomes: Mapping[Outcome, int]
     sold_ids: list[str]
     tickets: int
     seconds: float  # of the round trip that it shared
@@ -56,13 +56,13 @@ class SaleDesk:
         *,
         batch_max: int,
         pace_ms: int,
-        on_batch: Callable[[BatchReport], None],
+        on_round_trip: Callable[[Sequence[BatchReport]], None],
         on_failure: Callable[[str], None],
     ) -> None:
         self._store = store
         self._batch_max = batch_max
         self._pace_s = pace_ms / 1000
-        self._on_batch = on_batch
+        self._on_round_trip = on_round_trip
         self._on_failure = on_failure
         self._gathering = _Waiting()
         self._wake = Signal()
@@ -120,14 +120,10 @@ class SaleDesk:
             logger.exception("a batch failed")
             waiting.replies, reports = [NO_REPLY] * len(waiting.requests), []
         waiting.done.set()
-        for report in reports:
-            self._tell(report)
-
-    def _tell(self, report: BatchReport) -> None:
         try:
-            self._on_batch(report)
+            self._on_round_trip(reports)
         except Exception:  # a disk that is full of metrics must not end the sale; the outbox has the receipts
-            logger.exception("a batch could not be reported")
+            logger.exception("a round trip could not be reported")
 
     def _take_to_store(self, requests: Sequence[Asked]) -> tuple[list[SaleReply], list[BatchReport]]:
         grouped = list(self._by_event(requests))

@@ -1,4 +1,5 @@
-"""Purchases that were answered a moment ago, handed to Prometheus ten times a second instead of each by itself.
+"""Purchases that were answered, and script calls that were made, a moment ago: handed to Prometheus ten times a second
+instead of each by itself.
 
 What must stay true: a scrape of this process counts every answer that was given before it; one of another process is
 at most INTERVAL_S behind. A process that is killed takes that much with it.
@@ -7,11 +8,15 @@ at most INTERVAL_S behind. A process that is killed takes that much with it.
 import threading
 from bisect import bisect_left
 from collections import Counter, deque
+from collections.abc import Iterator, Sequence
+from typing import TypeVar
 
 from loguru import logger
 from prometheus_client import Histogram
 
-from ticketing.telemetry.metrics import LATENCY_BUCKETS_S, SaleMetrics
+from ticketing.telemetry.metrics import BATCH_BUCKETS, LATENCY_BUCKETS_S, SaleMetrics
+
+T = TypeVar("T")
 
 INTERVAL_S = 0.1
 
@@ -21,12 +26,18 @@ class AnswerCounts:
 
     def __init__(self, metrics: SaleMetrics) -> None:
         self._metrics = metrics
-        self._answers: deque[tuple[str, float | None]] = deque()  # outcome, seconds; its ends are safe between threads
+        # The ends of both are safe between threads.
+        self._answers: deque[tuple[str, float | None]] = deque()  # outcome, seconds
+        self._batches: deque[tuple[int, float]] = deque()  # purchases, seconds
         self._ended = threading.Event()
 
     def answered(self, outcome: str, seconds: float | None = None) -> None:
         """A purchase was answered, so long after it was read; or refused unread."""
         self._answers.append((outcome, seconds))
+
+    def taken_to_store(self, purchases: int, seconds: float) -> None:
+        """So many purchases went in one script call, whose round trip took so long."""
+        self._batches.append((purchases, seconds))
 
     def start(self) -> None:
         """From now on the metrics are at most INTERVAL_S behind. In a gevent worker the thread is a greenlet."""
@@ -40,21 +51,17 @@ class AnswerCounts:
     def hand_over(self) -> None:
         """The metrics have what was counted so far."""
         outcomes: Counter[str] = Counter()
-        buckets: Counter[int] = Counter()
-        seconds = 0.0
-        for _ in range(len(self._answers)):  # each taken by this caller alone, or by another that hands over now
-            try:
-                outcome, took_s = self._answers.popleft()
-            except IndexError:
-                break
+        took: list[float] = []
+        for outcome, took_s in _taken(self._answers):
             outcomes[outcome] += 1
             if took_s is not None:
-                buckets[bisect_left(LATENCY_BUCKETS_S, took_s)] += 1
-                seconds += took_s
+                took.append(took_s)
         for outcome, count in outcomes.items():
             self._metrics.purchases[outcome].inc(count)
-        if buckets:
-            _observe(self._metrics.duration, buckets, seconds)
+        _observe(self._metrics.duration, LATENCY_BUCKETS_S, took)
+        batches = list(_taken(self._batches))
+        _observe(self._metrics.batch, BATCH_BUCKETS, [purchases for purchases, _ in batches])
+        _observe(self._metrics.batch_duration, LATENCY_BUCKETS_S, [took_s for _, took_s in batches])
 
     def _run(self) -> None:
         while not self._ended.wait(INTERVAL_S):
@@ -64,8 +71,19 @@ class AnswerCounts:
                 logger.exception("purchases could not be counted")
 
 
-def _observe(histogram: Histogram, buckets: Counter[int], seconds: float) -> None:
+def _taken(counted: deque[T]) -> Iterator[T]:
+    """Each of what is there now, taken by this caller alone, or by another that hands over meanwhile."""
+    for _ in range(len(counted)):
+        try:
+            yield counted.popleft()
+        except IndexError:
+            return
+
+
+def _observe(histogram: Histogram, bounds: Sequence[float], amounts: Sequence[float]) -> None:
     """Many observations at once, which the library has no call for: what its `observe` does, a bucket at a time."""
-    histogram._sum.inc(seconds)
-    for bucket, count in buckets.items():
+    if not amounts:
+        return
+    histogram._sum.inc(sum(amounts))
+    for bucket, count in Counter(bisect_left(bounds, amount) for amount in amounts).items():
         histogram._buckets[bucket].inc(count)
