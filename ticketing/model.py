@@ -107,8 +107,7 @@ def sale_state(state: EventState, now_ms: int) -> SaleState:
     return SaleState.OPEN if state.remaining > 0 else SaleState.SOLD_OUT
 
 
-@dataclass(frozen=True, slots=True)
-class Buyer:
+class Buyer(NamedTuple):
     """Who buys, as far as the caller said; every field may be empty."""
 
     buyer_id: str = ""
@@ -177,8 +176,7 @@ def is_tombstone(record: str) -> bool:
     return record.startswith("-")
 
 
-@dataclass(frozen=True, slots=True)
-class Contact:
+class Contact(NamedTuple):
     """What a buyer may give to be named on a receipt."""
 
     name: str = ""

@@ -29,7 +29,7 @@ def given(
     """What is sent for an application that says this; the head without what is the same in all."""
     sent = Sent()
     answer = sent.answer(**options)
-    answer.start(status, headers)
+    answer(status, headers)
     for block in blocks:
         answer.write(block)
     answer.finish()
@@ -43,6 +43,22 @@ def test_a_short_answer_is_sent_at_once() -> None:
     sent, answer = given("201 CREATED", [("Content-Length", "5"), ("X-A", " b ")], [b"hello"])
     assert sent == [b"201 CREATED|keep-alive|Content-Length: 5\r\nX-A: b\r\n\r\nhello"]
     assert not answer.closes
+
+
+@pytest.mark.parametrize("head_only", [False, True])
+def test_a_whole_answer_is_what_its_parts_would_be(head_only: bool) -> None:
+    sent, in_parts = given(
+        "409 CONFLICT", [("X-A", "b"), ("Content-Length", "5")], [b"he", b"llo"], head_only=head_only, closes=True
+    )
+    at_once = Sent()
+    answer = at_once.answer(head_only=head_only, closes=True)
+    answer.whole("409 CONFLICT", "X-A: b\r\nContent-Length: 5\r\n", b"hello")
+    answer.finish()
+    assert (answer.begun, answer.closes) == (in_parts.begun, in_parts.closes) == (True, True)
+    (whole,) = at_once
+    found = HEAD.match(whole)
+    assert found is not None
+    assert found[1] + b"|" + found[3] + b"|" + whole[found.end() :] == b"".join(sent)
 
 
 def test_a_stream_is_sent_in_chunks_each_as_it_comes() -> None:
@@ -100,7 +116,7 @@ def test_a_worker_that_ends_while_the_application_works_says_so() -> None:
 
     sent, worker = Sent(), Ending()
     answer = sent.answer(worker=worker)
-    answer.start("200 OK", [("Content-Length", "0")])
+    answer("200 OK", [("Content-Length", "0")])
     worker.alive = False
     answer.finish()
     assert b"\r\nConnection: close\r\n" in sent[0]
@@ -128,23 +144,23 @@ def test_what_must_not_be_sent_is_refused(status: str, headers: list[tuple[str, 
     sent = Sent()
     answer = sent.answer()
     with pytest.raises(ValueError):  # noqa: PT011 - the words are for a log
-        answer.start(status, headers)
+        answer(status, headers)
     assert (sent, answer.begun) == ([], False)
 
 
 def test_a_value_that_is_refused_is_not_told() -> None:
     with pytest.raises(ValueError, match="X-A") as caught:
-        Sent().answer().start("200 OK", [("X-A", "a secret\n")])
+        Sent().answer()("200 OK", [("X-A", "a secret\n")])
     assert "secret" not in str(caught.value)
 
 
 def test_other_types_are_refused() -> None:
     for status, headers in ((200, []), ("200 OK", [("X-A", 1)]), ("200 OK", [(b"X-A", "1")])):
         with pytest.raises((TypeError, AttributeError)):
-            Sent().answer().start(status, headers)  # type: ignore[arg-type]
+            Sent().answer()(status, headers)  # type: ignore[arg-type]
     sent = Sent()
     answer = sent.answer()
-    answer.start("200 OK", [])
+    answer("200 OK", [])
     with pytest.raises(TypeError):
         answer.write("text")  # type: ignore[arg-type]
     assert sent == []
@@ -152,9 +168,9 @@ def test_other_types_are_refused() -> None:
 
 def test_an_answer_is_started_once() -> None:
     answer = Sent().answer()
-    answer.start("200 OK", [])
+    answer("200 OK", [])
     with pytest.raises(AssertionError):
-        answer.start("200 OK", [])
+        answer("200 OK", [])
 
 
 def test_an_answer_that_was_never_started_can_not_end() -> None:
@@ -170,19 +186,19 @@ def test_an_error_replaces_what_was_not_sent_and_ends_what_was() -> None:
     sent = Sent()
     answer = sent.answer()
     error = ValueError("it failed")
-    answer.start("200 OK", [("Content-Length", "1")])
-    answer.start("500 NO", [("Content-Length", "2")], (ValueError, error, None))
+    answer("200 OK", [("Content-Length", "1")])
+    answer("500 NO", [("Content-Length", "2")], (ValueError, error, None))
     answer.write(b"no")
     assert sent[0].startswith(b"HTTP/1.1 500 NO\r\n")
     with pytest.raises(ValueError, match="it failed"):
-        answer.start("501 NO", [], (ValueError, error, None))
+        answer("501 NO", [], (ValueError, error, None))
     assert len(sent) == 1
 
 
 def test_a_header_beyond_latin_1_fails_before_anything_has_begun() -> None:
     sent = Sent()
     answer = sent.answer()
-    answer.start("200 OK", [("X-A", "\u20ac"), ("Content-Length", "1")])
+    answer("200 OK", [("X-A", "\u20ac"), ("Content-Length", "1")])
     with pytest.raises(ValueError, match="latin-1"):
         answer.write(b"a")
     assert (sent, answer.begun) == ([], False)

@@ -1,8 +1,11 @@
 """Purchase ids, fingerprints and buyer tags."""
 
 import base64
+import hashlib
+import json
 import re
 import string
+import unicodedata
 
 import pytest
 from hypothesis import given, settings
@@ -111,6 +114,16 @@ def test_the_same_name_in_another_unicode_form_is_the_same() -> None:
 
 def test_fields_can_not_be_shifted_into_one_another() -> None:
     assert fingerprint(1, Buyer('a","name":"b')) != fingerprint(1, Buyer("a", "b"))
+
+
+@STEADY
+@given(st.integers(1, 100), *[st.text(st.characters(exclude_categories=["Cs"]))] * 3)
+def test_a_fingerprint_is_that_of_the_canonical_json(quantity: int, buyer_id: str, name: str, email: str) -> None:
+    """It stands in the store and in journals: another spelling would call every repeated key another purchase."""
+    said = {"quantity": quantity, "id": buyer_id, "name": name, "email": email}
+    canonical = json.dumps(said, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    hashed = hashlib.sha256(unicodedata.normalize("NFC", canonical).encode()).hexdigest()
+    assert fingerprint(quantity, Buyer(buyer_id, name, email)) == hashed[:16]
 
 
 def test_a_buyer_is_eight_bytes_in_one_event_and_others_in_the_next() -> None:

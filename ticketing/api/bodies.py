@@ -7,8 +7,10 @@ BadRequest that names the place. `{"qty": 2}` must not buy one ticket.
 import json
 import math
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from typing import Any, NoReturn
 
+import orjson
 from flask import Request
 from werkzeug.exceptions import RequestEntityTooLarge, UnsupportedMediaType
 
@@ -19,13 +21,15 @@ BODY_MAX_BYTES = 16 * 1024
 JSON_TYPE = "application/json"
 KEY_MIN, KEY_MAX = 16, 255
 DIGITS_MAX = 18
+PURCHASE_FIELDS = frozenset({"quantity", "buyer"})
 BUYER_FIELDS = {"id": 255, "name": 200, "email": 254}  # the most characters of each
+TEXT = frozenset({str})
 CONTROL = frozenset(map(chr, [*range(0x20), 0x7F, *range(0x80, 0xA0)]))
 
 
 def is_json(content_type: str | None) -> bool:
     """Whether a Content-Type header says JSON."""
-    return (content_type or "").partition(";")[0].strip().lower() == JSON_TYPE
+    return content_type == JSON_TYPE or (content_type or "").partition(";")[0].strip().lower() == JSON_TYPE
 
 
 def read_whole(request: Request) -> bytes:
@@ -59,18 +63,20 @@ def parse_object(body: bytes) -> dict[str, Any]:
     return value
 
 
-def parse_purchase(body: bytes, limit: int = QUANTITY_MAX) -> tuple[int, Buyer]:
+def parse_purchase(body: bytes) -> tuple[int, Buyer]:
     """Quantity and buyer that a body asks for; one ticket for nobody where it is empty. Raises BadRequest.
 
-    `limit` is what the event allows, as far as it is known: told where the quantity is none, and not checked here.
+    What the event allows is not checked here.
     """
     if not body:
         return 1, NOBODY
-    members = parse_object(body)
-    refuse_unknown(members, {"quantity", "buyer"}, "")
+    members = _plain(body)
+    if members is None:
+        members = parse_object(body)
+    refuse_unknown(members, PURCHASE_FIELDS, "")
     quantity = members.get("quantity", 1)
     if type(quantity) is not int or not 1 <= quantity <= QUANTITY_MAX:  # a bool is an int, and not a quantity
-        raise BadQuantity(limit)
+        raise BadQuantity(QUANTITY_MAX)
     return quantity, _buyer(members["buyer"]) if "buyer" in members else NOBODY
 
 
@@ -87,11 +93,10 @@ def parse_key(header: str | None) -> str | None:
     return header
 
 
-def refuse_unknown(members: Mapping[str, Any], known: set[str], at: str) -> None:
+def refuse_unknown(members: Mapping[str, Any], known: AbstractSet[str], at: str) -> None:
     """Raises BadRequest where there is a member that nobody would read."""
-    faults = [Fault(f"{at}/{pointer(name)}", "is not known") for name in members if name not in known]
-    if faults:
-        raise BadRequest(*faults)
+    if not members.keys() <= known:
+        raise BadRequest(*(Fault(f"{at}/{pointer(name)}", "is not known") for name in members if name not in known))
 
 
 def pointer(name: str) -> str:
@@ -102,15 +107,37 @@ def pointer(name: str) -> str:
     return name[:64].encode("utf-8", "replace").decode().replace("~", "~0").replace("/", "~1")
 
 
+def _plain(body: bytes) -> dict[str, Any] | None:
+    """The members of a body that hides nothing, by a parser that is ten times faster, but lets a name come twice.
+
+    Without a backslash a string has two quotation marks, so a body with two for each string found has no other. None
+    for any that is not this plain: the strict parser tells what it is.
+    """
+    try:
+        members = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+    if type(members) is not dict or b"\\" in body:
+        return None
+    strings = len(members)
+    for value in members.values():
+        if type(value) is dict:
+            strings += 2 * len(value)
+            if not {*map(type, value.values())} <= TEXT:
+                return None
+        elif type(value) is not int:
+            return None
+    return members if body.count(b'"') == 2 * strings else None
+
+
 def _buyer(value: Any) -> Buyer:
     if not isinstance(value, dict):
         raise BadBuyer(Fault("/buyer", "must be an object"))
-    faults = [Fault(f"/buyer/{pointer(name)}", "is not known") for name in value if name not in BUYER_FIELDS]
-    faults += [fault for name in BUYER_FIELDS if name in value and (fault := _text_fault(name, value[name]))]
-    if faults:
-        raise BadBuyer(*faults)
-    buyer = Buyer(value.get("id", ""), value.get("name", ""), value.get("email", ""))
-    return NOBODY if buyer == NOBODY else buyer
+    faults = [fault for name in BUYER_FIELDS if name in value and (fault := _text_fault(name, value[name]))]
+    if faults or not value.keys() <= BUYER_FIELDS.keys():
+        unknown = [Fault(f"/buyer/{pointer(name)}", "is not known") for name in value if name not in BUYER_FIELDS]
+        raise BadBuyer(*unknown, *faults)
+    return Buyer(value.get("id", ""), value.get("name", ""), value.get("email", "")) if value else NOBODY
 
 
 def _text_fault(name: str, value: Any) -> Fault | None:
@@ -119,10 +146,11 @@ def _text_fault(name: str, value: Any) -> Fault | None:
         return Fault(at, "must be a string")
     if not 1 <= len(value) <= BUYER_FIELDS[name]:
         return Fault(at, f"must have 1 to {BUYER_FIELDS[name]} characters")
-    if not CONTROL.isdisjoint(value):
-        return Fault(at, "must have no control characters")
-    if not value.isascii() and any(0xD800 <= ord(character) <= 0xDFFF for character in value):
-        return Fault(at, "must have no lone surrogates")
+    if not (value.isascii() and value.isprintable()):
+        if not CONTROL.isdisjoint(value):
+            return Fault(at, "must have no control characters")
+        if any(0xD800 <= ord(character) <= 0xDFFF for character in value):
+            return Fault(at, "must have no lone surrogates")
     if name == "email" and ("@" not in value[1:-1] or " " in value):
         return Fault(at, "must be an e-mail address")
     return None

@@ -5,6 +5,7 @@ What must stay true: `Purchases.answer` needs no Flask: express_lane.py calls it
 
 import time
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import orjson
@@ -17,6 +18,8 @@ from ticketing.api.bodies import is_json, parse_key, parse_purchase, read_whole
 from ticketing.api.rate_limit import RateLimit
 from ticketing.api.times import rfc3339
 from ticketing.errors import (
+    BadQuantity,
+    BadRequest,
     BuyerLimit,
     KeyReused,
     NotEnoughTickets,
@@ -27,7 +30,7 @@ from ticketing.errors import (
     Unavailable,
     UnknownEvent,
 )
-from ticketing.model import EVENT_ID, NOBODY, Purchase, ReceiptStatus
+from ticketing.model import EVENT_ID, NOBODY, QUANTITY_MAX, Buyer, Purchase, ReceiptStatus
 from ticketing.receipts.status import ReceiptDesk
 from ticketing.sale.counter import Counter
 from ticketing.telemetry.answer_counts import AnswerCounts
@@ -74,6 +77,12 @@ def of_problem(problem: problems.Problem) -> Answer:
     return Answer(problem.status, problem.body(), problems.MEDIA_TYPE, problem.all_headers())
 
 
+@lru_cache(maxsize=QUANTITY_MAX)
+def _of_sold_out(requested: int) -> Answer:
+    """Made once: after the last ticket nearly every answer is this one."""
+    return of_problem(problems.of_error(SoldOut(requested)))
+
+
 class Purchases:
     """Answers POST /buy."""
 
@@ -104,7 +113,7 @@ class Purchases:
             answer, outcome = self._bought(event_id, content_type, key, body)
         except TicketingError as error:
             outcome = OUTCOME_OF.get(type(error), "invalid")
-            answer = of_problem(problems.of_error(error))
+            answer = _of_sold_out(error.requested) if type(error) is SoldOut else of_problem(problems.of_error(error))
             if isinstance(error, Unavailable):
                 trouble = str(error)
         except Exception:  # whoever called answers 500 and logs it; nobody else counts it
@@ -164,13 +173,23 @@ class Purchases:
             raise UnknownEvent
         if body and not is_json(content_type):
             return of_problem(problems.of_status(415)), "invalid"
-        quantity, buyer = parse_purchase(body, self._counter.quantity_max(event_id)) if body else (1, NOBODY)
+        quantity, buyer = self._parsed(event_id, body) if body else (1, NOBODY)
         purchase = self._counter.buy(event_id, quantity, buyer, parse_key(key))
         sent = orjson.dumps(view(purchase, self._receipts.receipt_of(purchase)))
         location = {"Location": f"/tickets/{purchase.purchase_id}", "Cache-Control": "no-store"}
         if purchase.replayed:
             return Answer(200, sent, JSON, location | {"Idempotency-Replayed": "true"}), "replayed"
         return Answer(201, sent, JSON, location), purchase.status
+
+    def _parsed(self, event_id: str, body: bytes) -> tuple[int, Buyer]:
+        """What is asked for. An unknown event comes before a bad body, whose answer tells what the event allows."""
+        try:
+            return parse_purchase(body)
+        except BadRequest as error:
+            limit = self._counter.quantity_max(event_id)
+            if isinstance(error, BadQuantity):
+                raise BadQuantity(limit) from None
+            raise
 
 
 def blueprint(purchases: Purchases) -> Blueprint:

@@ -38,7 +38,11 @@ class Alive(Protocol):
 
 
 class Answer:
-    """One answer. `start` is what the application gets as start_response; `begun` says whether bytes have left."""
+    """One answer, which the application gets as start_response; `begun` says whether bytes have left.
+
+    An application that knows `whole` may call it instead. Whoever stands between and wants to see an answer gives the
+    application a start_response of his own, which has no `whole`.
+    """
 
     __slots__ = (
         "_chunked",
@@ -61,7 +65,7 @@ class Answer:
         self.begun = False
         self._status = ""
 
-    def start(
+    def __call__(
         self, status: str, headers: Iterable[tuple[str, str]], exc_info: Any = None, /
     ) -> Callable[[bytes], None]:
         """PEP 3333's start_response. Raises ValueError and TypeError for what must not be sent."""
@@ -106,6 +110,14 @@ class Answer:
         if self._chunked:
             block = b"%X\r\n%b\r\n" % (len(block), block)
         self._send(block if self.begun else self._head() + block)
+
+    def whole(self, status: str, fields: str, body: bytes) -> None:
+        """All of an answer in one call, instead of start_response and blocks: nothing of it is looked at.
+
+        `fields` are header lines as they are sent, each with its end, Content-Length among them and none of HOPS.
+        """
+        self._status, self._fields, self._chunked = status, fields, False
+        self._send(self._head() if self._head_only else self._head() + body)
 
     def finish(self) -> None:
         """The answer is complete."""

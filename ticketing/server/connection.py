@@ -54,12 +54,14 @@ class Deadlines:
 class Connection:
     """One client's connection, served by the greenlet that makes this."""
 
-    __slots__ = ("_client", "_deadlines", "_readable", "_wait", "greenlet", "idle", "until_s")
+    __slots__ = ("_client", "_deadlines", "_readable", "_recv", "_send", "_wait", "greenlet", "idle", "until_s")
 
     def __init__(self, client: Any, deadlines: Deadlines) -> None:
         hub = gevent.get_hub()
         client.setblocking(0)
         self._client = client
+        raw = client._sock  # gevent's own methods look at timeouts, and wait where nothing here is to
+        self._recv, self._send = raw.recv, raw.send
         self._deadlines = deadlines
         self._readable = hub.loop.io(client.fileno(), READABLE)
         self._wait = hub.wait
@@ -121,14 +123,14 @@ class Connection:
                 return b""
             self.until_s = NEVER
             try:
-                received: bytes = self._client.recv(RECEIVED_MAX)
+                received: bytes = self._recv(RECEIVED_MAX)
             except BlockingIOError:
                 continue
             return received
 
     def _send_some(self, data: bytes | memoryview) -> int:
         try:
-            sent: int = self._client.send(data)
+            sent: int = self._send(data)
         except BlockingIOError:
             return 0
         return sent

@@ -123,7 +123,7 @@ class ExpressWorker(ProblemWorker):
             self.alive = False
         answer = Answer(connection.send, self, head_only=environ["REQUEST_METHOD"] == "HEAD", closes=closes)
         try:
-            blocks = self.wsgi(environ, answer.start)
+            blocks = self.wsgi(environ, answer)
             try:
                 for block in blocks:
                     answer.write(block)

@@ -19,7 +19,7 @@ Rules, before the code:
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from typing import Any
 from urllib.parse import quote
 
 import redis
@@ -321,14 +321,8 @@ def open_cluster(
 
 
 def _pool(address: Address, host: Host, timeout_s: float, connect_timeout_s: float, connections: int) -> Pool:
-    made = connection.client(
-        _url_of(address, host),
-        timeout_s=timeout_s,
-        connect_timeout_s=connect_timeout_s,
-        connections=connections,
-        decode=True,
-    )
-    return cast(Pool, made.connection_pool)
+    limits = {"timeout_s": timeout_s, "connect_timeout_s": connect_timeout_s}
+    return connection.open_pool(_url_of(address, host), connections=connections, **limits)
 
 
 def _url_of(address: Address, host: Host) -> str:

@@ -59,8 +59,8 @@ class QueueLevel:
 
 def open_client(url: str, *, timeout_s: float, connect_timeout_s: float) -> redis.Redis:
     """A client for the queue, and for workers (RQ raises the socket timeout itself where it blocks)."""
-    return connection.client(
-        url, timeout_s=timeout_s, connect_timeout_s=connect_timeout_s, connections=CONNECTIONS, decode=False
+    return connection.open_client(
+        url, timeout_s=timeout_s, connect_timeout_s=connect_timeout_s, connections=CONNECTIONS
     )
 
 

@@ -4,13 +4,14 @@ What must stay true: each call carries the highest version that this process has
 reply's version is remembered, so that a store that went back in time answers `went_back` before it writes anything.
 """
 
-import json
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, NamedTuple
+
+import orjson
 
 from ticketing.errors import NodeAway, NodeFailed, ScriptFailed, StoreError, StoreRefused, WrongIdSecret
 from ticketing.model import (
@@ -28,6 +29,7 @@ from ticketing.store.connection import Deadline, Store, StoreClock
 
 OUTCOMES: dict[str, Outcome] = {outcome.value: outcome for outcome in Outcome}  # a look-up costs a third of a call
 WITHOUT_LEVEL = frozenset({"no_event", "went_back", "halted"})
+NO_CONTACT = Contact()
 CLOCK_STEP_S = 0.002  # both clocks are read in whole milliseconds
 
 
@@ -187,10 +189,11 @@ def _outcome_of(error: StoreError) -> Outcome:
 
 def contact_text(contact: Contact) -> str:
     """A contact as it is stored: JSON, or "" where there is nothing to keep."""
-    kept = {name: value for name, value in (("name", contact.name), ("email", contact.email)) if value}
-    return json.dumps(kept, ensure_ascii=False, separators=(",", ":")) if kept else ""
+    if contact == NO_CONTACT:
+        return ""
+    return orjson.dumps({name: value for name, value in zip(Contact._fields, contact, strict=True) if value}).decode()
 
 
 def parse_contact(text: str) -> Contact:
     """The contact in a stored text."""
-    return Contact(**json.loads(text)) if text else Contact()
+    return Contact(**orjson.loads(text)) if text else Contact()
