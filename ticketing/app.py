@@ -1,5 +1,6 @@
 """Where the parts meet: `create_app` puts them together, and knows no rule of any of them."""
 
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -32,7 +33,6 @@ from ticketing.api.rate_limit import RateLimit, TrustedProxies
 from ticketing.api.sessions import Sessions
 from ticketing.config import Settings
 from ticketing.errors import StoreError, TicketingError
-from ticketing.model import Outcome
 from ticketing.operations import Operations
 from ticketing.outage.breaker import Breaker
 from ticketing.outage.heirs import HeirParts
@@ -48,6 +48,7 @@ from ticketing.receipts.outbox import Dispatcher, JobQueue, deleting
 from ticketing.receipts.status import ReceiptDesk
 from ticketing.receipts.storage import Offload, directly
 from ticketing.sale.batch import BatchReport, SaleDesk
+from ticketing.sale.batch_log import BatchLog
 from ticketing.sale.catalogue import Catalogue
 from ticketing.sale.counter import Counter
 from ticketing.sale.identity import Identity
@@ -137,7 +138,7 @@ class Service:
             self.sales,
             batch_max=settings.batch_max,
             pace_ms=settings.batch_pace_ms,
-            on_batch=lambda report: self._on_batch(report),  # noqa: PLW0108 - tracing wraps it later
+            on_round_trip=lambda reports: self._on_round_trip(reports),  # noqa: PLW0108 - tracing wraps it later
             on_failure=self.keeper.failed,
         )
         sold_out = SoldOutMemory(settings.sold_out_memory_ms)
@@ -163,7 +164,7 @@ class Service:
         self.live = live.Live(
             self.pulse, self.catalogue, self.health, Faults(settings.faults_file), live.links(settings)
         )
-        self._troubled: set[str] = set()
+        self._batch_log = BatchLog()
 
     def start(self) -> None:
         """Everything is set up before the first request: setting up lazily is a race under gevent."""
@@ -192,7 +193,7 @@ class Service:
         """Each sale is traced from now on. Called before `start`, and only where traces are on."""
         self.till.ask = traces.asking(self.till.ask)  # type: ignore[assignment, method-assign]
         self.sales.purchase = traces.taking(self.sales.purchase)  # type: ignore[assignment, method-assign]
-        self._on_batch = traces.reporting(self._on_batch)  # type: ignore[assignment, method-assign]
+        self._on_round_trip = traces.reporting(self._on_round_trip)  # type: ignore[assignment, method-assign]
         self.queue.carried = traces.carried
 
     def _nearby_dispatcher(self, client: QueueClient) -> Dispatcher:
@@ -270,31 +271,16 @@ class Service:
         self.metrics.copied.set(self.keeper.is_copied)
         self.metrics.voids.set(tally.voids)
 
-    def _on_batch(self, report: BatchReport) -> None:
-        self.dispatcher.add(report.event_id, report.sold_ids)
-        self.metrics.batch.observe(report.purchases)
-        self.metrics.batch_duration.observe(report.seconds)
-        outcomes = ", ".join(f"{count} {outcome}" for outcome, count in report.outcomes.items())
-        trouble = [outcome for outcome in TROUBLES if report.outcomes[outcome]]
-        if not trouble:
-            self._troubled.discard(report.event_id)
-            logger.info(
-                "event {event_id}: {tickets} tickets, {} in {duration_ms} ms",
-                outcomes,
-                event_id=report.event_id,
-                tickets=report.tickets,
-                outcomes=dict(report.outcomes),
-                duration_ms=round(report.seconds * 1000, 1),
-            )
-        elif report.event_id not in self._troubled:  # a line when it begins, none a request
-            self._troubled.add(report.event_id)
-            logger.error("event {}: nothing is sold of it now: {} {}", report.event_id, outcomes, report.reason)
+    def _on_round_trip(self, reports: Sequence[BatchReport]) -> None:
+        for report in reports:
+            self.dispatcher.add(report.event_id, report.sold_ids)
+            self.counts.taken_to_store(report.purchases, report.seconds)
+        self._batch_log.tell(reports)
 
 
 SELLING_CONNECTIONS = 3  # one batch at a time, and the keeper's voids
 KEEPER_CONNECTIONS = 2
 GIVE_BACK_S = 2.0  # of what the master waits for a worker that stops
-TROUBLES = (Outcome.SCRIPT_FAILED, Outcome.WENT_BACK, Outcome.HALTED)  # of the others the breaker tells
 
 
 def _rate_limit(settings: Settings, proxies: TrustedProxies) -> RateLimit | None:

@@ -147,7 +147,7 @@ def test_no_page_of_the_dashboard_names_a_purchase(api: Api, worker: SimpleWorke
     purchases = enqueue(api)
     worker.work(burst=True, logging_level="CRITICAL")
     (failed,) = json_of(api, "jobs/receipts/failed/8/asc/1.json")["jobs"]
-    api.service.queue.enqueue("1", [purchases])
+    api.service.queue.enqueue([("1", purchases)])
     (queued,) = api.service.queue._queue.jobs
     worker.register_birth()
     worker.prepare_execution(queued)

@@ -186,7 +186,8 @@ def test_replies_of_known_scripts_are_kept_where_others_are_not_known(sale: Sale
     watched = Watched(None)  # type: ignore[arg-type]
     reader = [K.tickets, K.info, K.purchases, K.receipts, K.failed, K.leases, K.tries]
     pause = scripts.Call("pause", [keys.of_event("2").info], [SEED, 0, "1"])
-    asked = [scripts.Call("state", reader, []), sale.sales._call(EventBatch("1", SEED, [a_request(1)])), pause]
+    buying = sale.sales._call(EventBatch("1", SEED, [a_request(1)]), sale.sales._deadline())
+    asked = [scripts.Call("state", reader, []), buying, pause]
     state, bought, paused = scripts.run_all(watched, asked)
     assert sent == [
         [f"EVALSHA {K.tickets}", f"EVALSHA {K.tickets}", f"EVALSHA {keys.of_event('2').info}"],

@@ -299,6 +299,12 @@ def test_of_many_events_each_is_looked_at_in_four_rounds_and_one_that_owes_somet
     assert sorted(event_id for turn in looked for event_id in turn) == event_ids
     host.holder.reserve("5", SEED).in_flight["5.a"] = 1
     assert all("5" in [reserve.event_id for reserve in host.settlement._due()] for _ in range(4))
+    assert all("5" in [reserve.event_id for reserve in host.settlement._due(at_once=False)] for _ in range(4))
+    host.holder.reserve("5", SEED).in_flight.clear()
+    host.sale.buy(a_request(event_id="6"))
+    assert all("6" in [reserve.event_id for reserve in host.settlement._due()] for _ in range(4))
+    by_the_clock = [[reserve.event_id for reserve in host.settlement._due(at_once=False)] for _ in range(4)]
+    assert sorted(event_id for turn in by_the_clock for event_id in turn) == event_ids
 
 
 @pytest.mark.parametrize("key", [K.tickets, K.leases, K.info, K.purchases])

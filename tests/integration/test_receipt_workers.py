@@ -59,7 +59,7 @@ def worker(server: ValkeyServer, tmp_path: Path) -> Iterator[subprocess.Popen[by
 def sell_and_enqueue(store: Store, queue: ReceiptQueue) -> str:
     request = a_request()
     assert Sale(store).tags(request) == ["sold"]
-    queue.enqueue("1", [[request.purchase_id]])
+    queue.enqueue([("1", [request.purchase_id])])
     return request.purchase_id
 
 
@@ -126,9 +126,9 @@ def test_a_worker_without_tracing_draws_what_a_traced_purchase_enqueued(
 
 def test_a_job_carries_traces_only_where_there_are_some(queue: ReceiptQueue) -> None:
     carrier = {"traceparent": "one"}
-    queue.enqueue("1", [["1.a"]])
+    queue.enqueue([("1", ["1.a"])])
     queue.carried = lambda ids: None if ids == ["1.b"] else [carrier, None]
-    queue.enqueue("1", [["1.b"], ["1.c", "1.d"]])
+    queue.enqueue([("1", ["1.b"]), ("1", ["1.c", "1.d"])])
     ids = queue.client.lrange(f"rq:queue:{QUEUE}", 0, -1)
     jobs = [Job.fetch(job_id.decode(), connection=queue.client, serializer=SERIALIZER) for job_id in ids]
     assert [job.kwargs for job in jobs] == [{}, {}, {"traces": [carrier, None]}]
@@ -145,7 +145,7 @@ def test_a_receipt_that_is_given_up_is_counted(
     sale.open(10)
     assert sale.tags(request) == ["sold"]
     store.one("HSET", keys.of_event("1").tries, request.purchase_id, 1000)
-    queue.enqueue("1", [[request.purchase_id]])
+    queue.enqueue([("1", [request.purchase_id])])
     folder = tmp_path / "run" / "metrics" / "workers"
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(folder))
     counted = Exposition(None, [folder])  # type: ignore[arg-type]
@@ -155,7 +155,7 @@ def test_a_receipt_that_is_given_up_is_counted(
 
 def test_rq_tries_no_job_again_by_itself(queue: ReceiptQueue) -> None:
     """It would at once, and each time count a try of every receipt in it."""
-    queue.enqueue("1", [["1.a"]])
+    queue.enqueue([("1", ["1.a"])])
     [job_id] = queue.client.lrange(f"rq:queue:{QUEUE}", 0, -1)
     job = Job.fetch(job_id.decode(), connection=queue.client, serializer=SERIALIZER)
     assert not job.retries_left

@@ -10,6 +10,7 @@ from ticketing.telemetry.metrics import LATENCY_BUCKETS_S, Exposition, SaleMetri
 
 # On a bound, between two, below the first, beyond the last.
 SECONDS = [0.0, 0.001, 0.0010001, 0.004, 0.005, 0.3, 10.0, 60.0]
+SIZES = [1, 3, 1000, 1001]
 
 
 def test_it_counts_and_times_as_the_metrics_would() -> None:
@@ -20,6 +21,9 @@ def test_it_counts_and_times_as_the_metrics_would() -> None:
         counts.answered(outcome, seconds)
         plain.purchases[outcome].inc()
         plain.duration.observe(seconds)
+        counts.taken_to_store(SIZES[number % len(SIZES)], seconds)
+        plain.batch.observe(SIZES[number % len(SIZES)])
+        plain.batch_duration.observe(seconds)
     counts.hand_over()
     counts.hand_over()  # what was handed over is not counted again
     for name, label in [
@@ -27,6 +31,10 @@ def test_it_counts_and_times_as_the_metrics_would() -> None:
         ("ticketing_purchase_duration_seconds_bucket", "le"),
         ("ticketing_purchase_duration_seconds_count", ""),
         ("ticketing_purchase_duration_seconds_sum", ""),
+        ("ticketing_batch_purchases_bucket", "le"),
+        ("ticketing_batch_purchases_sum", ""),
+        ("ticketing_batch_duration_seconds_bucket", "le"),
+        ("ticketing_batch_duration_seconds_sum", ""),
     ]:
         told = Exposition(one).values(name, label)
         assert told == Exposition(other).values(name, label)

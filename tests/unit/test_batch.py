@@ -52,7 +52,7 @@ def failures() -> list[str]:
 
 @pytest.fixture
 def desk(store: FakeStore, reports: list[BatchReport], failures: list[str]) -> Iterator[SaleDesk]:
-    made = SaleDesk(store, batch_max=1000, pace_ms=0, on_batch=reports.append, on_failure=failures.append)
+    made = SaleDesk(store, batch_max=1000, pace_ms=0, on_round_trip=reports.extend, on_failure=failures.append)
     made.start()
     yield made
     made.stop()
@@ -96,7 +96,7 @@ def test_purchases_are_grouped_by_event_and_seed_in_the_order_in_which_they_came
 
 
 def test_a_crowd_is_split_into_calls_of_at_most_batch_max(store: FakeStore) -> None:
-    desk = SaleDesk(store, batch_max=4, pace_ms=0, on_batch=lambda _: None, on_failure=lambda _: None)
+    desk = SaleDesk(store, batch_max=4, pace_ms=0, on_round_trip=lambda _: None, on_failure=lambda _: None)
     desk.start()
     requests = [a_request(event_id=name) for name in ["1"] * 10 + ["2"] * 4]
     replies = ask_all(desk, requests)
@@ -160,15 +160,15 @@ def test_too_few_replies_leave_all_callers_in_doubt(desk: SaleDesk, store: FakeS
 
 
 def test_a_report_that_can_not_be_told_does_not_end_the_sale(store: FakeStore, logged: list[str]) -> None:
-    def full_disk(_: BatchReport) -> None:
+    def full_disk(_: Sequence[BatchReport]) -> None:
         raise OSError("no space left on device")
 
-    desk = SaleDesk(store, batch_max=10, pace_ms=0, on_batch=full_disk, on_failure=lambda _: None)
+    desk = SaleDesk(store, batch_max=10, pace_ms=0, on_round_trip=full_disk, on_failure=lambda _: None)
     desk.start()
     outcomes = [ask_all(desk, [a_request()])[0].outcome for _ in range(3)]
     desk.stop()
     assert outcomes == ["sold"] * 3
-    assert [line.splitlines()[0] for line in logged] == ["ERROR a batch could not be reported"] * 3
+    assert [line.splitlines()[0] for line in logged] == ["ERROR a round trip could not be reported"] * 3
 
 
 @pytest.mark.parametrize("outcome", Outcome)
@@ -219,14 +219,14 @@ def test_stopping_waits_for_those_who_came_during_the_last_round_trip(desk: Sale
 
 
 def test_stopping_twice_or_without_a_start_does_no_harm(store: FakeStore) -> None:
-    desk = SaleDesk(store, batch_max=10, pace_ms=0, on_batch=lambda _: None, on_failure=lambda _: None)
+    desk = SaleDesk(store, batch_max=10, pace_ms=0, on_round_trip=lambda _: None, on_failure=lambda _: None)
     desk.stop()
     desk.stop()
     assert store.sent == []
 
 
 def test_at_light_load_the_pace_makes_batches_of_single_purchases(store: FakeStore) -> None:
-    desk = SaleDesk(store, batch_max=10, pace_ms=50, on_batch=lambda _: None, on_failure=lambda _: None)
+    desk = SaleDesk(store, batch_max=10, pace_ms=50, on_round_trip=lambda _: None, on_failure=lambda _: None)
     desk.start()
     ask_all(desk, [a_request()])  # the first goes at once
     first = gevent.spawn(desk.ask, "s", a_request())

@@ -18,7 +18,7 @@ from ticketing.receipts.storage import StoredReceipt
 from ticketing.receipts.sweeper import SHORT_QUEUE_JOBS, Sweeper
 from ticketing.sale.identity import Identity
 from ticketing.store.outbox import Overdue
-from ticketing.store.queue import QueueLevel
+from ticketing.store.queue import QueueLevel, ReceiptJob
 from ticketing.store.sale import PurchaseStanding
 
 IDENTITY = Identity("an id secret of tests, long enough")
@@ -35,11 +35,11 @@ class FakeQueue:
         self.failure: Exception | None = None
         self.waiting = 0
 
-    def enqueue(self, event_id: str, jobs: Iterable[list[str]]) -> None:
+    def enqueue(self, jobs: Iterable[ReceiptJob]) -> None:
         self.tries += 1
         if self.failure is not None:
             raise self.failure
-        self.jobs += [(event_id, job) for job in jobs]
+        self.jobs += jobs
 
     def depth(self) -> int:
         self.looks += 1
@@ -93,6 +93,15 @@ def test_what_is_sold_in_a_moment_goes_in_a_few_jobs_an_event(queue: FakeQueue, 
     assert queue.jobs == [("1", ["a", "b", "c"]), ("1", ["d"]), ("2", ["x"])]
     dispatcher.add("1", ["e"])
     settle(lambda: len(queue.jobs) == 4)
+
+
+def test_jobs_of_many_events_share_a_round_trip_to_the_queue(queue: FakeQueue, dispatcher: Dispatcher) -> None:
+    events = [str(number) for number in range(subject.JOBS_AT_ONCE + 1)]
+    for event_id in events:
+        dispatcher.add(event_id, ["a"])
+    settle(lambda: len(queue.jobs) == len(events))
+    assert queue.jobs == [(event_id, ["a"]) for event_id in events]
+    assert queue.tries == 2
 
 
 def test_while_many_jobs_wait_the_next_ones_grow(queue: FakeQueue, dispatcher: Dispatcher) -> None:
@@ -156,7 +165,7 @@ def test_a_job_that_can_not_be_made_keeps_no_later_one_from_being_enqueued(
     dispatcher.add("1", ["b"])
     settle(lambda: queue.jobs == [("1", ["b"])])
     assert [line for line in logged if line.startswith("ERROR")] == [
-        "ERROR receipts of event 1 could not be enqueued; the sweeper will"
+        "ERROR 1 jobs could not be enqueued; the sweeper will"
     ]
 
 

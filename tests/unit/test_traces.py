@@ -66,13 +66,13 @@ class Shop:
         self.script: Callable[[PurchaseRequest], SaleReply] = lambda _: SaleReply(Outcome.SOLD)
         self.round_trips = 0
         self.too_late_s = 0.0
-        self.in_log: list[str] = []  # the trace id that a line about each batch would name
+        self.in_log: list[str] = []  # whose batches each line would tell of, and the trace id that it would name
         self.purchase = traces.taking(self.purchase)  # type: ignore[method-assign]
         self.desk = SaleDesk(
             self,  # type: ignore[arg-type]
             batch_max=1000,
             pace_ms=0,
-            on_batch=traces.reporting(self._note),
+            on_round_trip=traces.reporting(self._note),
             on_failure=lambda _: None,
         )
         self._ask = traces.asking(self.desk.ask)
@@ -98,10 +98,11 @@ class Shop:
         start_response("201 CREATED", [("X-Request-ID", "r1")])
         return [b""]
 
-    def _note(self, report: BatchReport) -> None:
+    def _note(self, reports: Sequence[BatchReport]) -> None:
         record: dict[str, Any] = {"extra": {}}
         tracing._name_trace(record)  # type: ignore[arg-type]
-        self.in_log.append(f"{report.event_id} {record['extra'].get('trace_id')}")
+        told = "+".join(report.event_id for report in reports)
+        self.in_log.append(f"{told} {record['extra'].get('trace_id')}")
 
 
 @pytest.fixture
@@ -150,6 +151,19 @@ def test_each_event_of_a_round_trip_has_its_batch_and_its_log_line_names_it(
     assert [(span.attributes or {})["ticketing.event_id"] for span in batches] == ["1", "2"]
     assert [len(span.links) for span in batches] == [2, 1]
     assert shop.in_log == [f"1 {hex_trace(batches[0])}", f"2 {hex_trace(batches[1])}"]
+
+
+def test_batches_that_are_not_traced_share_a_line(spans: InMemorySpanExporter) -> None:
+    shop = Shop(WebTraces(provider_with(spans, otel_traces_sampler="parentbased_always_off")))
+    chosen = a_request(event_id="2")
+    buyers = [gevent.spawn(shop.request, a_request(event_id=name)) for name in ("1", "3")]
+    buyers.append(gevent.spawn(shop.request, chosen, HTTP_TRACEPARENT=SAMPLED))
+    gevent.sleep(0)
+    shop.desk.start()
+    gevent.joinall(buyers, timeout=10, raise_error=True)
+    shop.desk.stop()
+    [batch] = named(spans, "sale batch")
+    assert shop.in_log == [f"2 {hex_trace(batch)}", "1+3 None"]
 
 
 def test_a_batch_that_failed_says_so(shop: Shop, spans: InMemorySpanExporter) -> None:

@@ -81,6 +81,7 @@ class Keeper:
         self._stopping = False
         self._doubted = False  # whether a connection may lead to an older store
         self._wake = Signal()
+        self._was_woken = True  # whether this round was asked for
         self._worker: gevent.Greenlet[..., None] | None = None
 
     def start(self) -> None:
@@ -284,7 +285,7 @@ class Keeper:
             except Exception:  # whatever it was, the next round must come: debts are paid there
                 logger.exception("a round of the reserve failed")
             gevent.sleep(PAUSE_S)
-            self._wake.wait(ROUND_S)
+            self._was_woken = self._wake.wait(ROUND_S)
             self._wake.clear()
 
     def _try_round(self) -> None:
@@ -311,7 +312,7 @@ class Keeper:
             self._to_report = True
         self._note_nodes()
         self._give_sign_of_life()  # before a lease is changed: another process under our name must know whose it is
-        self._settlement.round(self._parts.heirs.states(), self._now_ms())
+        self._settlement.round(self._parts.heirs.states(), self._now_ms(), at_once=self._was_woken)
         if self._putting_back is not None and not self._nodes_away:  # theirs may come back older yet
             self._putting_back.turn(time.monotonic())
         if time.monotonic() - self._heirs_looked_s >= HEIRS_EVERY_S:

@@ -77,10 +77,13 @@ class Settlement:
         """Every event is compared with what is known of it, and halted where the store went back. Raises StoreError."""
         self._look(list(self._holder.events.values()))
 
-    def round(self, states: Iterable[EventState], now_ms: int) -> None:
-        """Look, void, settle, then bring each lease to what it should be. Raises StoreError; then nothing is lost."""
+    def round(self, states: Iterable[EventState], now_ms: int, *, at_once: bool = True) -> None:
+        """Look, void, settle, then bring each lease to what it should be. Raises StoreError; then nothing is lost.
+
+        `at_once`: the round was asked for, and did not come by the clock.
+        """
         self._holder.learn(states)
-        self._work(now_ms, self._size, self._due())
+        self._work(now_ms, self._size, self._due(at_once=at_once))
         if self._rounds % TURNS == 0:
             self._holder.note_versions()
 
@@ -107,22 +110,28 @@ class Settlement:
         self._holder.raise_counts([reserve for reserve in looked_at if reserve.sellable < reserve.most_sellable()])
         self._holder.empty_journal()
 
-    def _due(self) -> list[EventReserve]:
-        """Those to be looked at in this round: of many events a quarter, and those that are sold from or owe something.
+    def _due(self, *, at_once: bool = True) -> list[EventReserve]:
+        """Those to be looked at in this round: of many events a quarter, and those that owe something; those that are
+        sold from too, where the round was asked for.
 
-        So each is looked at once a second. Looking at 500 in each round cost a tenth of a core.
+        So each is looked at once a second. Looking at 500 in each round cost a tenth of a core, also while all of them
+        were sold from: their scripts find an older store themselves, before they write.
         """
         reserves = list(self._holder.events.values())
         self._rounds += 1
         if len(reserves) <= LOOK_AT_ALL:
             return reserves
         turn = self._rounds % TURNS
-        return [reserve for at, reserve in enumerate(reserves) if at % TURNS == turn or not self._rests(reserve)]
+        return [
+            reserve
+            for at, reserve in enumerate(reserves)
+            if at % TURNS == turn or not reserve.owes_nothing or (at_once and self._is_sold_from(reserve))
+        ]
 
-    def _rests(self, reserve: EventReserve) -> bool:
-        """Whether this process owes the event nothing, and has heard nothing new of it since it looked."""
+    def _is_sold_from(self, reserve: EventReserve) -> bool:
+        """Whether this process has heard anything new of the event since it looked."""
         sale = (reserve.event_id, reserve.seed)
-        return reserve.owes_nothing and self._seen_at_look.get(sale) == self._holder.version_of(sale)
+        return self._seen_at_look.get(sale) != self._holder.version_of(sale)
 
     def _look(self, reserves: Sequence[EventReserve]) -> Glances:
         """How the events stand; who went back is halted, and halted ones go on where an operator decided."""

@@ -14,7 +14,7 @@ from pathlib import Path
 from loguru import logger
 
 from ticketing.receipts.files import FOLDER_MODE, write_new
-from ticketing.store.queue import QUEUE, ReceiptQueue
+from ticketing.store.queue import QUEUE, ReceiptJob, ReceiptQueue
 
 FILE = ".folder-id"
 FOLDER_ID = re.compile(r"[0-9a-f]{16}")
@@ -53,9 +53,9 @@ class NearbyQueue:
         self._shared = shared
         self._named = named
 
-    def enqueue(self, event_id: str, jobs: Iterable[list[str]]) -> None:
-        """One job for each list of purchase ids. Raises StoreError."""
-        self._queue().enqueue(event_id, jobs)
+    def enqueue(self, jobs: Iterable[ReceiptJob]) -> None:
+        """All of these jobs. Raises StoreError."""
+        self._queue().enqueue(jobs)
 
     def depth(self) -> int:
         """How many jobs wait. Raises StoreError."""

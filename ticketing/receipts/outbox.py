@@ -15,9 +15,11 @@ from loguru import logger
 
 from ticketing.errors import ReceiptsAway, StoreError
 from ticketing.receipts.storage import ReceiptStorage
+from ticketing.store.queue import ReceiptJob
 
 MOST = 100_000  # ids that wait here; past that the sweeper's turn is soon enough
 BUSY_JOBS = 4  # that wait: the workers have enough to do for now
+JOBS_AT_ONCE = 100  # in one round trip; the queue does nothing else meanwhile
 PATIENCE_S = 1.0
 
 
@@ -39,8 +41,8 @@ def deleting(files: ReceiptStorage) -> Callable[[list[str]], None]:
 class JobQueue(Protocol):
     """Where jobs are put. Both raise StoreError."""
 
-    def enqueue(self, event_id: str, jobs: Iterable[list[str]]) -> None:
-        """One job for each list of purchase ids."""
+    def enqueue(self, jobs: Iterable[ReceiptJob]) -> None:
+        """All of these jobs, in one round trip."""
 
     def depth(self) -> int:
         """How many jobs wait."""
@@ -105,15 +107,19 @@ class Dispatcher:
 
     def _enqueue_all(self) -> None:
         waiting, self._waiting, self._count = self._waiting, defaultdict(list), 0
-        for event_id, ids in waiting.items():
-            jobs = [ids[first : first + self._job_size] for first in range(0, len(ids), self._job_size)]
+        jobs = [
+            (event_id, ids[first : first + self._job_size])
+            for event_id, ids in waiting.items()
+            for first in range(0, len(ids), self._job_size)
+        ]
+        for first in range(0, len(jobs), JOBS_AT_ONCE):
             try:
-                self._queue.enqueue(event_id, jobs)
+                self._queue.enqueue(jobs[first : first + JOBS_AT_ONCE])
             except StoreError as error:
                 self._say("the receipt queue is away ({}); the sale goes on, the outbox waits", error)
                 return
             except Exception:  # whatever is wrong with these jobs, the next ones must be enqueued
-                logger.exception("receipts of event {} could not be enqueued; the sweeper will", event_id)
+                logger.exception("{} jobs could not be enqueued; the sweeper will", len(jobs[first:][:JOBS_AT_ONCE]))
         self._say("")
 
     def _say(self, trouble: str, *details: object) -> None:

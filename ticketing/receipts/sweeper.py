@@ -73,7 +73,7 @@ class Sweeper:
             return 0
         swept = 0
         for event_id, overdue in self._outbox.sweep(self._events.ids(), SWEEP_AT_ONCE):
-            self._queue.enqueue(event_id, self._jobs(overdue))
+            self._queue.enqueue((event_id, purchase_ids) for purchase_ids in self._jobs(overdue))
             swept += len(overdue)
             self.swept.inc(len(overdue))
         return swept

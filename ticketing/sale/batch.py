@@ -6,9 +6,9 @@ purchases of one in doubt at most.
 """
 
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import gevent
 from gevent.event import Event as Signal
@@ -34,13 +34,12 @@ class _Waiting:
     done: Signal = field(default_factory=Signal)
 
 
-@dataclass(frozen=True, slots=True)
-class BatchReport:
+class BatchReport(NamedTuple):
     """What one script call did: for the log, the metrics and the outbox."""
 
     event_id: str
     purchases: int
-    outcomes: Counter[Outcome]
+    outcomes: Mapping[Outcome, int]
     sold_ids: list[str]
     tickets: int
     seconds: float  # of the round trip that it shared
@@ -56,13 +55,13 @@ class SaleDesk:
         *,
         batch_max: int,
         pace_ms: int,
-        on_batch: Callable[[BatchReport], None],
+        on_round_trip: Callable[[Sequence[BatchReport]], None],
         on_failure: Callable[[str], None],
     ) -> None:
         self._store = store
         self._batch_max = batch_max
         self._pace_s = pace_ms / 1000
-        self._on_batch = on_batch
+        self._on_round_trip = on_round_trip
         self._on_failure = on_failure
         self._gathering = _Waiting()
         self._wake = Signal()
@@ -120,24 +119,20 @@ class SaleDesk:
             logger.exception("a batch failed")
             waiting.replies, reports = [NO_REPLY] * len(waiting.requests), []
         waiting.done.set()
-        for report in reports:
-            self._tell(report)
-
-    def _tell(self, report: BatchReport) -> None:
         try:
-            self._on_batch(report)
+            self._on_round_trip(reports)
         except Exception:  # a disk that is full of metrics must not end the sale; the outbox has the receipts
-            logger.exception("a batch could not be reported")
+            logger.exception("a round trip could not be reported")
 
     def _take_to_store(self, requests: Sequence[Asked]) -> tuple[list[SaleReply], list[BatchReport]]:
         grouped = list(self._by_event(requests))
+        answered = self._store.purchase([batch for _, batch in grouped])
+        seconds = time.monotonic() - self._began_s
         replies, reports = [NO_REPLY] * len(requests), []
-        for (places, batch), answers in zip(
-            grouped, self._store.purchase([batch for _, batch in grouped]), strict=True
-        ):
+        for (places, batch), answers in zip(grouped, answered, strict=True):
             for place, answer in zip(places, answers, strict=True):
                 replies[place] = answer
-            reports.append(self._report(batch, answers))
+            reports.append(_report(batch, answers, seconds))
         if failed := next((report for report in reports if not FAILED.isdisjoint(report.outcomes)), None):
             self._on_failure(failed.reason)
         return replies, reports
@@ -152,15 +147,16 @@ class SaleDesk:
                 places = all_places[first : first + self._batch_max]
                 yield places, EventBatch(event_id, seed, [requests[place][1] for place in places])
 
-    def _report(self, batch: EventBatch, replies: Sequence[SaleReply]) -> BatchReport:
-        pairs = zip(batch.requests, replies, strict=True)
-        sold = [request for request, reply in pairs if reply.outcome is Outcome.SOLD]
-        return BatchReport(
-            event_id=batch.event_id,
-            purchases=len(batch.requests),
-            outcomes=Counter(reply.outcome for reply in replies),
-            sold_ids=[request.purchase_id for request in sold],
-            tickets=sum(request.quantity for request in sold),
-            seconds=time.monotonic() - self._began_s,
-            reason=next((reply.detail for reply in replies if reply.outcome in WITHOUT_ANSWER), ""),
-        )
+
+def _report(batch: EventBatch, replies: Sequence[SaleReply], seconds: float) -> BatchReport:
+    outcomes: dict[Outcome, int] = {}
+    sold_ids, tickets, reason = [], 0, ""
+    for request, reply in zip(batch.requests, replies, strict=True):
+        outcome = reply.outcome
+        outcomes[outcome] = outcomes.get(outcome, 0) + 1
+        if outcome is Outcome.SOLD:
+            sold_ids.append(request.purchase_id)
+            tickets += request.quantity
+        elif not reason and outcome in WITHOUT_ANSWER:
+            reason = reply.detail
+    return BatchReport(batch.event_id, len(replies), outcomes, sold_ids, tickets, seconds, reason)

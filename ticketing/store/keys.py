@@ -36,6 +36,7 @@ are added, or the sale's settings change. `sold` and `issued` count tickets; `vo
 the version of the last decision that ended a halt; it stays, also where an event that is gone is made anew.
 """
 
+from functools import lru_cache
 from typing import NamedTuple
 
 EVENTS = "events"
@@ -73,6 +74,7 @@ def tag_of(key: str) -> str:
     return tag if opened and closed and tag else key
 
 
+@lru_cache(maxsize=2_000)  # strangers make up event ids
 def of_event(event_id: str) -> EventKeys:
     """The keys of an event."""
     at = f"event:{{{event_id}}}:"

@@ -29,6 +29,7 @@ __all__ = [
     "NoSuchJob",
     "QueueClient",
     "QueueLevel",
+    "ReceiptJob",
     "ReceiptQueue",
     "ReceiptWorker",
     "ShownWorker",
@@ -37,6 +38,7 @@ __all__ = [
 ]
 
 QueueClient = redis.Redis
+ReceiptJob = tuple[str, list[str]]  # an event's id, and purchases of it
 Carried = Callable[[Sequence[str]], list[dict[str, str] | None] | None]
 CONNECTIONS = 32  # at most
 QUEUE = "receipts"
@@ -74,8 +76,8 @@ class ReceiptQueue:
         self._said_swept_s = -math.inf
         self.carried: Carried | None = None  # the traces of purchases, where there are any, for their receipts
 
-    def enqueue(self, event_id: str, jobs: Iterable[list[str]]) -> None:
-        """One job for each list of purchase ids. Raises StoreError."""
+    def enqueue(self, jobs: Iterable[ReceiptJob]) -> None:
+        """All of these jobs, in one round trip. Raises StoreError."""
         datas = [
             Queue.prepare_data(
                 RENDER_JOB,
@@ -86,7 +88,7 @@ class ReceiptQueue:
                 failure_ttl=FAILED_JOBS_KEPT_S,
                 description=f"{len(purchase_ids)} receipts of event {event_id}",
             )
-            for purchase_ids in jobs
+            for event_id, purchase_ids in jobs
         ]
         with as_store_errors():
             self._queue.enqueue_many(datas)

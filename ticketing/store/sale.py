@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -33,8 +33,7 @@ NO_CONTACT = Contact()
 CLOCK_STEP_S = 0.002  # both clocks are read in whole milliseconds
 
 
-@dataclass(frozen=True, slots=True)
-class EventBatch:
+class EventBatch(NamedTuple):
     """Purchases of one event that go in one script call."""
 
     event_id: str
@@ -102,29 +101,29 @@ class SaleStore:
         A batch whose outcome is unknown says so in each of its replies; nothing is raised for it.
         """
         try:
-            replies = scripts.run_all(self._store, [self._call(batch) for batch in batches])
+            deadline = self._deadline()
+            replies = scripts.run_all(self._store, [self._call(batch, deadline) for batch in batches])
         except StoreError as error:
             replies = [error] * len(batches)
         return [self._read(batch, reply) for batch, reply in zip(batches, replies, strict=True)]
 
-    def _call(self, batch: EventBatch) -> scripts.Call:
-        k = keys.of_event(batch.event_id)
+    def _deadline(self) -> int:
+        """Until when what is sent now may be sold, by the store's time. Raises StoreRefused where that is not known."""
         if self.clock.now_ms() is None:
             raise StoreRefused("the store's time is not known yet")
         # The store's clock can't be behind what is believed here, so the script's deadline is over by then.
         too_late = Deadline(time.monotonic_ns() // 1_000_000 + self._timeout_ms)
         self.too_late_s = too_late / 1000 + CLOCK_STEP_S
-        args: list[str | int] = [
-            batch.seed,
-            self._versions.seen(batch.event_id, batch.seed),
-            too_late if self._store.has_clocks else self.clock.at(too_late),
-            self._due_ms,
-            len(batch.requests),
-        ]
+        return too_late if self._store.has_clocks else self.clock.at(too_late)
+
+    def _call(self, batch: EventBatch, deadline: int) -> scripts.Call:
+        event_id, seed, requests = batch
+        k = keys.of_event(event_id)
+        seen = self._versions.seen(event_id, seed)
         return scripts.Call(
             "purchase",
             (k.tickets, k.info, k.purchases, k.receipts, k.buyers, k.contacts, k.leases),
-            (*args, *_columns(batch.requests)),
+            (seed, seen, deadline, self._due_ms, len(requests), *_columns(requests)),
         )
 
     def _read(self, batch: EventBatch, reply: Any) -> list[SaleReply]:

@@ -1,4 +1,5 @@
-"""Purchases that were answered a moment ago, handed to Prometheus ten times a second instead of each by itself.
+"""Purchases that were answered, and script calls that were made, a moment ago: handed to Prometheus ten times a second
+instead of each by itself.
 
 What must stay true: a scrape of this process counts every answer that was given before it; one of another process is
 at most INTERVAL_S behind. A process that is killed takes that much with it.
@@ -7,12 +8,16 @@ at most INTERVAL_S behind. A process that is killed takes that much with it.
 import threading
 from bisect import bisect_left
 from collections import Counter, deque
+from collections.abc import Sequence
 from operator import itemgetter
+from typing import TypeVar
 
 from loguru import logger
 from prometheus_client import Histogram
 
-from ticketing.telemetry.metrics import LATENCY_BUCKETS_S, SaleMetrics
+from ticketing.telemetry.metrics import BATCH_BUCKETS, LATENCY_BUCKETS_S, SaleMetrics
+
+T = TypeVar("T")
 
 INTERVAL_S = 0.1
 
@@ -22,13 +27,19 @@ class AnswerCounts:
 
     def __init__(self, metrics: SaleMetrics) -> None:
         self._metrics = metrics
-        self._answers: deque[tuple[str, float | None]] = deque()  # outcome, seconds; its ends are safe between threads
+        # The ends of both are safe between threads.
+        self._answers: deque[tuple[str, float | None]] = deque()  # outcome, seconds
+        self._batches: deque[tuple[int, float]] = deque()  # purchases, seconds
         self._handing_over = threading.Lock()
         self._ended = threading.Event()
 
     def answered(self, outcome: str, seconds: float | None = None) -> None:
         """A purchase was answered, so long after it was read; or refused unread."""
         self._answers.append((outcome, seconds))
+
+    def taken_to_store(self, purchases: int, seconds: float) -> None:
+        """So many purchases went in one script call, whose round trip took so long."""
+        self._batches.append((purchases, seconds))
 
     def start(self) -> None:
         """From now on the metrics are at most INTERVAL_S behind. In a gevent worker the thread is a greenlet."""
@@ -42,13 +53,12 @@ class AnswerCounts:
     def hand_over(self) -> None:
         """The metrics have what was counted so far."""
         with self._handing_over:
-            answers = [self._answers.popleft() for _ in range(len(self._answers))]
+            answers, batches = _taken(self._answers), _taken(self._batches)
         for outcome, count in Counter(map(itemgetter(0), answers)).items():
             self._metrics.purchases[outcome].inc(count)
-        durations = [took_s for _, took_s in answers if took_s is not None]
-        if durations:
-            buckets = Counter(bisect_left(LATENCY_BUCKETS_S, took_s) for took_s in durations)
-            _observe(self._metrics.duration, buckets, sum(durations))
+        _observe(self._metrics.duration, LATENCY_BUCKETS_S, [took_s for _, took_s in answers if took_s is not None])
+        _observe(self._metrics.batch, BATCH_BUCKETS, [purchases for purchases, _ in batches])
+        _observe(self._metrics.batch_duration, LATENCY_BUCKETS_S, [took_s for _, took_s in batches])
 
     def _run(self) -> None:
         while not self._ended.wait(INTERVAL_S):
@@ -58,8 +68,15 @@ class AnswerCounts:
                 logger.exception("purchases could not be counted")
 
 
-def _observe(histogram: Histogram, buckets: Counter[int], seconds: float) -> None:
+def _taken(counted: deque[T]) -> list[T]:
+    """What is there now; nobody else takes meanwhile, and whoever adds does so at the other end."""
+    return [counted.popleft() for _ in range(len(counted))]
+
+
+def _observe(histogram: Histogram, bounds: Sequence[float], amounts: Sequence[float]) -> None:
     """Many observations at once, which the library has no call for: what its `observe` does, a bucket at a time."""
-    histogram._sum.inc(seconds)
-    for bucket, count in buckets.items():
+    if not amounts:
+        return
+    histogram._sum.inc(sum(amounts))
+    for bucket, count in Counter(bisect_left(bounds, amount) for amount in amounts).items():
         histogram._buckets[bucket].inc(count)

@@ -32,6 +32,7 @@ ROUTES = {
 
 Ask = Callable[[str, PurchaseRequest], SaleReply]
 Purchase = Callable[[Sequence[Any]], list[list[SaleReply]]]
+Report = Callable[[Sequence[Any]], None]
 
 
 class Batch(Protocol):
@@ -109,15 +110,20 @@ class WebTraces:
 
         return traced
 
-    def reporting(self, on_batch: Callable[[Any], None]) -> Callable[[Any], None]:
-        """`on_batch`, whose log line names the trace of the batch that it tells of."""
+    def reporting(self, on_round_trip: Report) -> Report:
+        """`on_round_trip`, told of each traced batch by itself, in its trace: the log line about it names that."""
 
-        def traced(report: Any) -> None:
-            event_id, span = self._flushed.popleft() if self._flushed else ("", None)
-            if span is None or event_id != report.event_id:
-                return on_batch(report)
-            with trace.use_span(span, record_exception=False, set_status_on_exception=False):
-                return on_batch(report)
+        def traced(reports: Sequence[Any]) -> None:
+            untraced = []
+            for report in reports:
+                event_id, span = self._flushed.popleft() if self._flushed else ("", None)
+                if span is None or event_id != report.event_id:
+                    untraced.append(report)
+                    continue
+                with trace.use_span(span, record_exception=False, set_status_on_exception=False):
+                    on_round_trip([report])
+            if untraced:
+                on_round_trip(untraced)
 
         return traced
 

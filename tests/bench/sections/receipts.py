@@ -95,7 +95,7 @@ class _Bench:
         sold = self._sell(receipts)
         before = cpu_us(self._worker), cpu_us(self._server.pid)
         began_s = time.monotonic()
-        self._queue.enqueue(GALA.event_id, _batches(sold, JOB_SIZE))
+        self._queue.enqueue((GALA.event_id, ids) for ids in _batches(sold, JOB_SIZE))
         wait_until(self._drained, DRAIN_S, "the outbox is empty")
         seconds = time.monotonic() - began_s
         app_us, store_us = cpu_us(self._worker) - before[0], cpu_us(self._server.pid) - before[1]
