@@ -1,5 +1,6 @@
 """The store on a cluster whose nodes fail, hand slots on and confirm nothing: what a caller is told of each command."""
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -413,6 +414,33 @@ def test_a_store_fails_as_a_whole_where_every_node_does(tmp_path: Path) -> None:
         assert store.nodes_away() == ()
     finally:
         store.close()
+        cluster.stop()
+
+
+@pytest.mark.timeout(60)
+def test_a_node_that_died_before_its_first_slot_had_come_keeps_nobody(tmp_path: Path) -> None:
+    """Nor where nobody tells any more who serves what: a slot of it was searched for ever, and the process hung."""
+    cluster, spare = ValkeyCluster(tmp_path, primaries=1), ClusterNode(tmp_path / "spare", ())
+    [node] = cluster.nodes
+    cluster.start()
+    spare.start()
+    store = cluster.store(timeout_s=1.0)
+    try:
+        spare.ask("CLUSTER", "MEET", HOST, node.port, node.bus_port)
+        wait_until(lambda: spare.is_ok, 20, "it has met the other")
+        assert store.exchange([("GET", "a")]) == [None]
+        cluster.begin_move("a", spare)
+        assert store.exchange([("GET", "a")]) == [None]  # the other was asked
+        spare.kill()
+        assert isinstance(store.exchange([("GET", "a")])[0], NodeAway)
+        node.kill()
+        for _ in range(10):
+            time.sleep(0.1)
+            with pytest.raises(StoreError):
+                store.exchange([("GET", "a")])
+    finally:
+        store.close()
+        spare.kill()
         cluster.stop()
 
 
