@@ -408,6 +408,16 @@ def test_a_link_leads_to_where_buyers_reach_the_bucket(open_bucket: Callable[...
     assert storage.link(new_id(), "GET", 60).startswith(f"https://receipts.example.com/{BUCKET}/")
 
 
+def test_without_keys_to_sign_with_there_is_no_link_and_no_other_error(
+    open_bucket: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of a machine's role are asked for by each endpoint's store, so the bucket may be well meanwhile."""
+    monkeypatch.setenv("AWS_METADATA_ENDPOINT", f"http://{HOST}:1")
+    storage = open_bucket(RECEIPTS_S3_ACCESS_KEY="", RECEIPTS_S3_SECRET_KEY="", RECEIPTS_S3_TIMEOUT_S=1)
+    assert away(lambda: storage.link(new_id(), "GET", 60)) == "there are no keys to sign an address with"
+    assert storage._bucket.why_away == ""
+
+
 def test_a_folder_has_no_links(tmp_path: Path) -> None:
     assert storage_of(settings_of(tmp_path)).link(new_id(), "GET", 60) is None
 
