@@ -336,7 +336,7 @@ def _add_routes(app: Flask, service: Service) -> None:
     admin.add_dashboard(app, service.queue.client, token, sessions)
     app.register_blueprint(live.blueprint(service.live, files, token, sessions, service.proxies))
     app.register_blueprint(contract.blueprint())
-    app.register_blueprint(pages.blueprint(files, contract.index()))
+    app.register_blueprint(pages.blueprint(files, contract.index))
     # /buy is left out: our own counters serve both of its routes. By rule, since a raw path would be a label's value.
     PrometheusMetrics(app, path=None, registry=service.registry, group_by="url_rule", excluded_paths=["^/buy/"])
 

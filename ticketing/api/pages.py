@@ -7,10 +7,10 @@ changed has another address, so that no browser runs an old script on a new page
 import gzip
 import hashlib
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import orjson
 from flask import Blueprint, Response, request
 from werkzeug.exceptions import NotFound
 
@@ -84,17 +84,16 @@ class Pages:
         return REFERENCE.sub(with_version, page)
 
 
-def blueprint(pages: Pages, index: dict[str, object]) -> Blueprint:
-    """The routes."""
+def blueprint(pages: Pages, index: Callable[[], bytes]) -> Blueprint:
+    """The routes; `index` is what programs get at `/`, as JSON."""
     routes = Blueprint("pages", __name__)
-    as_json = orjson.dumps(index)
 
     @routes.get("/")
     def home() -> Response:
         if wants_page():
             answer = pages.page("shop.html").answer(CHECKED, PAGE_HEADERS)
         else:
-            answer = Response(as_json, content_type="application/json")
+            answer = Response(index(), content_type="application/json")
         answer.vary.add("Accept")
         return answer
 

@@ -6,9 +6,8 @@ reply's version is remembered, so that a store that went back in time answers `w
 
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain
 from typing import Any, NamedTuple
 
 import orjson
@@ -170,13 +169,12 @@ def standing(store: Store, event_id: str, purchase_id: str) -> PurchaseStanding:
     return PurchaseStanding(parse_record(purchase_id, record), False, due is not None, bool(failed))
 
 
-def _columns(requests: Sequence[PurchaseRequest]) -> Iterator[str | int]:
+def _columns(requests: Sequence[PurchaseRequest]) -> tuple[str | int, ...]:
     """What purchase.lua takes, column by column; buyer tags and contacts only where there are any."""
     ids, _, quantities, fingerprints, buyer_tags, contacts, _ = zip(*requests, strict=True)
-    columns = [ids, quantities, fingerprints]
     if any(buyer_tags) or any(contacts):
-        columns += [buyer_tags, contacts]
-    return chain.from_iterable(columns)
+        return (*ids, *quantities, *fingerprints, *buyer_tags, *contacts)
+    return (*ids, *quantities, *fingerprints)
 
 
 def _outcome_of(error: StoreError) -> Outcome:
