@@ -1,6 +1,7 @@
 """Where receipts are: one suite on a folder and on a bucket of a real server, and what a bucket promises besides."""
 
 import hashlib
+import re
 import socket
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -233,6 +235,32 @@ def test_a_bucket_that_can_not_be_asked_is_not_one_without_receipts(
     assert {away(lambda call=call: call(storage)) for call in calls} == {why}
     assert away(storage.check) == why
     assert said == [f"receipts in {'no-such-bucket' if 'NoSuch' in why else BUCKET} can't be reached: {why}"]
+
+
+class _DeletesNothing(BaseHTTPRequestHandler):
+    """S3's answer to who may not delete: 200, and an error for each object."""
+
+    def do_POST(self) -> None:
+        asked = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        denied = "<Code>AccessDenied</Code><Message>Access Denied</Message>"
+        errors = "".join(f"<Error><Key>{key}</Key>{denied}</Error>" for key in re.findall("<Key>(.*?)</Key>", asked))
+        body = f"<DeleteResult>{errors}</DeleteResult>".encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_objects_that_may_not_be_deleted_are_said_to_be_that(open_bucket: Callable[..., Any]) -> None:
+    with ThreadingHTTPServer((HOST, 0), _DeletesNothing) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        storage = open_bucket(RECEIPTS_S3_ENDPOINT=f"http://{HOST}:{server.server_port}")
+        why = away(lambda: storage.delete_all([new_id(), new_id()]))
+        server.shutdown()
+    assert why == "the bucket's server answers AccessDenied"
 
 
 def test_what_is_said_of_a_bucket_names_no_receipt_and_no_key(open_bucket: Callable[..., Any], said: list[str]) -> None:

@@ -35,7 +35,7 @@ BACKOFF: "BackoffConfig" = {
     "base": 2,
 }
 LIST_AT_ONCE = 1_000  # S3's own page
-CODE = re.compile(r"<Code>(\w{1,64})</Code>")
+CODE = re.compile(r"<Code>(\w{1,64})</Code>|\(code: (\w{1,64})\)")  # S3's own words, or obstore's of one deletion
 FAILURES = (BaseError, OSError, ValueError)
 EMPTY, NO_BUCKET = "InvalidRange", "NoSuchBucket"
 
@@ -170,7 +170,7 @@ def _found(read: Callable[[], bytes]) -> bytes | None:
 def _code(error: Exception) -> str:
     """S3's own word for what is wrong; empty where it did not answer."""
     found = CODE.search(str(error))
-    return found[1] if found else ""
+    return found[1] or found[2] if found else ""
 
 
 def _reason(error: Exception) -> str:
