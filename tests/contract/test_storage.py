@@ -316,6 +316,22 @@ def test_while_a_bucket_is_away_nobody_waits_for_each_call(
     assert len(silent.taken) == taken
 
 
+@pytest.mark.timeout(60)
+def test_one_finds_out_whether_a_bucket_is_back_and_the_others_do_not_wait_beside(
+    open_bucket: Callable[..., Any], silent: SilentServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bucket_module, "PAUSE_S", 0)
+    storage = open_bucket(RECEIPTS_S3_ENDPOINT=silent.url, RECEIPTS_S3_TIMEOUT_S=20)
+    storage._bucket._away("it was away before")
+    tries = threading.Thread(target=lambda: away(lambda: storage.get(new_id())))
+    tries.start()
+    wait_until(lambda: len(silent.taken) == 1, 10, "one asks")
+    assert {away(lambda: storage.get(new_id())) for _ in range(20)} == {"it was away before"}
+    assert len(silent.taken) == 1
+    silent.stop()
+    tries.join(30)
+
+
 def test_receipts_of_a_job_are_put_side_by_side(open_bucket: Callable[..., Any], silent: SilentServer) -> None:
     """One after the other, each would wait for a round trip, and 64 of them for a second or two."""
     storage = open_bucket(RECEIPTS_S3_ENDPOINT=silent.url, RECEIPTS_S3_TIMEOUT_S=60)

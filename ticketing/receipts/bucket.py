@@ -134,14 +134,17 @@ class Bucket:
         )
 
     def _ask(self, work: Callable[[S3Store], T]) -> T:
-        if time.monotonic() < self._away_until_s:
+        now_s = time.monotonic()
+        if now_s < self._away_until_s:
             raise ReceiptsAway(self._why)
+        if self._why:  # one finds out whether it is back, and nobody waits beside
+            self._away_until_s = now_s + self._timeout_s
         try:
             done = work(self._store(self._place.endpoint))
         except FAILURES as error:
             raise self._away(_reason(error)) from None  # with what obstore says, a traceback would name the object
         if self._why:
-            self._why = ""
+            self._why, self._away_until_s = "", 0.0
             logger.info("receipts in {} can be reached again", self._place.bucket)
         return done
 
