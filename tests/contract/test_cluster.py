@@ -1,5 +1,6 @@
 """The store on a cluster whose nodes fail, hand slots on and confirm nothing: what a caller is told of each command."""
 
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from ticketing.doctor import command as doctor
 from ticketing.doctor.finding import Level
 from ticketing.errors import NodeAway, NodeFailed, StoreError, StoreRefused
 from ticketing.model import Outcome, SaleReply
+from ticketing.store import cluster as cluster_module
 from ticketing.store import condition, durability, keys, scripts
 from ticketing.store.cluster import ClusterStore, open_cluster
 from ticketing.store.connection import Confirmation
@@ -414,6 +416,29 @@ def test_a_store_fails_as_a_whole_where_every_node_does(tmp_path: Path) -> None:
             node.resume()
         wait_until(lambda: set(outcomes(buy_each(sale, ids))) == {Outcome.SOLD}, 20, "it sells again")
         assert store.nodes_away() == ()
+    finally:
+        store.close()
+        cluster.stop()
+
+
+@pytest.mark.timeout(40)
+def test_nobody_waits_for_a_node_that_hangs_while_it_is_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor for its word on who serves what: the sale of the other nodes' events stood still for a second in two."""
+    monkeypatch.setattr(cluster_module, "TRY_S", 3600)
+    cluster = ValkeyCluster(tmp_path)
+    cluster.start()
+    store = cluster.store(timeout_s=3600)
+    try:
+        of_the_hung, of_the_well, _ = event_ids_on(cluster, 1)
+        hung = cluster.owner(info_of(of_the_hung))
+        assert store.exchange([("HLEN", info_of(event_id)) for event_id in (of_the_hung, of_the_well)]) == [0, 0]
+        hung.kill()
+        assert isinstance(store.exchange([("HLEN", info_of(of_the_hung))])[0], NodeFailed)
+        with socket.create_server((HOST, hung.port)):  # it takes connections again, and answers none
+            for _ in range(40):
+                time.sleep(0.05)
+                assert store.exchange([("HLEN", info_of(of_the_well))]) == [0]
+            assert store.nodes_away() == (f"{HOST}:{hung.port}",)
     finally:
         store.close()
         cluster.stop()

@@ -35,7 +35,7 @@ BACKOFF: "BackoffConfig" = {
     "base": 2,
 }
 LIST_AT_ONCE = 1_000  # S3's own page
-CODE = re.compile(r"<Code>(\w{1,64})</Code>")
+CODE = re.compile(r"<Code>(\w{1,64})</Code>|\(code: (\w{1,64})\)")  # S3's own words, or obstore's of one deletion
 FAILURES = (BaseError, OSError, ValueError)
 EMPTY, NO_BUCKET = "InvalidRange", "NoSuchBucket"
 
@@ -134,14 +134,17 @@ class Bucket:
         )
 
     def _ask(self, work: Callable[[S3Store], T]) -> T:
-        if time.monotonic() < self._away_until_s:
+        now_s = time.monotonic()
+        if now_s < self._away_until_s:
             raise ReceiptsAway(self._why)
+        if self._why:  # one finds out whether it is back, and nobody waits beside
+            self._away_until_s = now_s + self._timeout_s
         try:
             done = work(self._store(self._place.endpoint))
         except FAILURES as error:
             raise self._away(_reason(error)) from None  # with what obstore says, a traceback would name the object
         if self._why:
-            self._why = ""
+            self._why, self._away_until_s = "", 0.0
             logger.info("receipts in {} can be reached again", self._place.bucket)
         return done
 
@@ -170,7 +173,7 @@ def _found(read: Callable[[], bytes]) -> bytes | None:
 def _code(error: Exception) -> str:
     """S3's own word for what is wrong; empty where it did not answer."""
     found = CODE.search(str(error))
-    return found[1] if found else ""
+    return found[1] or found[2] if found else ""
 
 
 def _reason(error: Exception) -> str:
