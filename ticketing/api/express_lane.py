@@ -51,12 +51,10 @@ class ExpressLane:
 
     def _answer(self, event_id: str, length: int, environ: "WSGIEnvironment", request_id: str) -> Answer:
         try:
-            turned_away = self._purchases.turned_away(
-                environ.get("REMOTE_ADDR", ""), environ.get("HTTP_X_FORWARDED_FOR")
-            )
+            turned_away = self._purchases.turned_away(environ)
             if turned_away is not None:
                 return turned_away
-            body = _read(environ, length)
+            body = _read(environ, length) if length else b""
             if body is None:
                 return of_problem(problems.of_status(400))
             return self._purchases.answer(
@@ -84,8 +82,6 @@ def _length(environ: "WSGIEnvironment") -> int | None:
 
 def _read(environ: "WSGIEnvironment", length: int) -> bytes | None:
     """The whole body; None where the client has gone before it was sent."""
-    if length == 0:
-        return b""
     try:
         body: bytes = environ["wsgi.input"].read(length)
     except OSError:

@@ -134,12 +134,15 @@ class Purchases:
             self._log(event_id, outcome, location.rpartition("/")[2], trouble, took_s, request_id)
         return answer
 
-    def turned_away(self, peer: str, forwarded_for: str | None) -> Answer | None:
+    def turned_away(self, environ: Mapping[str, Any]) -> Answer | None:
         """The answer to a client that asks too often, before anything is read of what it sent; None to all others.
 
-        `peer` is the address at the other end of the connection, `forwarded_for` the header X-Forwarded-For.
+        `environ` is WSGI's: it has the address at the other end of the connection, and the header X-Forwarded-For.
         """
-        if self._limit is None or not (wait_s := self._limit.wait_s(peer, forwarded_for)):
+        if self._limit is None:
+            return None
+        wait_s = self._limit.wait_s(environ.get("REMOTE_ADDR", ""), environ.get("HTTP_X_FORWARDED_FOR"))
+        if not wait_s:
             return None
         self._counts.answered("rate_limited")
         return of_problem(problems.rate_limited(wait_s))
@@ -207,7 +210,7 @@ def blueprint(purchases: Purchases) -> Blueprint:
     @routes.post(ROUTE)
     def buy(event_id: str) -> Response:
         headers = request.headers
-        answer = purchases.turned_away(request.environ.get("REMOTE_ADDR", ""), headers.get("X-Forwarded-For"))
+        answer = purchases.turned_away(request.environ)
         if answer is None:
             try:
                 body = read_whole(request)
