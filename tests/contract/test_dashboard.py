@@ -4,6 +4,7 @@ import re
 import signal
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta, timezone
 from types import ModuleType
 from typing import Any
 
@@ -12,6 +13,7 @@ import redis
 from rq import SimpleWorker
 
 from tests.contract.conftest import Api, problem_of
+from ticketing.api.dashboard import web as dashboard
 from ticketing.store.queue import QUEUE, SERIALIZER
 
 PAGES = [
@@ -73,6 +75,16 @@ def test_the_dashboard_shows_a_queued_job_by_its_description(api: Api) -> None:
     (job,) = json_of(api, "jobs/receipts/queued/8/asc/1.json")["jobs"]
     assert job["description"] == "3 receipts of event 1"
     assert json_of(api, f"job/{job['id']}.json")["status"] == "queued"
+
+
+def test_times_are_shown_as_arrow_would() -> None:
+    import arrow  # the library of rq-dashboard, which a web process does without
+
+    for moment in (datetime(2026, 11, 28, 10, 5, 7, 123456, tzinfo=UTC), datetime(2026, 11, 28, 10, 5)):
+        assert dashboard.serialize_date(moment) == arrow.get(moment).to("UTC").datetime.isoformat()
+    elsewhere = datetime(2026, 11, 28, 1, 0, tzinfo=timezone(timedelta(hours=2)))
+    assert dashboard.serialize_date(elsewhere) == arrow.get(elsewhere).to("UTC").datetime.isoformat()
+    assert dashboard.serialize_date(None) is None
 
 
 def test_a_page_loads_nothing_that_its_policy_forbids(api: Api) -> None:

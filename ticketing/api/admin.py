@@ -11,14 +11,14 @@ from functools import wraps
 from typing import Any, TypeVar
 
 import orjson
-import rq_dashboard
 from flask import Blueprint, Flask, Response, g, request
 from loguru import logger
-from rq_dashboard import web as dashboard
 from werkzeug.exceptions import NotFound, UnsupportedMediaType
 
 from ticketing.api import problems
 from ticketing.api.bodies import is_json, parse_object, read_whole, refuse_unknown
+from ticketing.api.dashboard import default_settings
+from ticketing.api.dashboard import web as dashboard
 from ticketing.api.sessions import Sessions
 from ticketing.errors import BadRequest, Fault, StoreError, Unavailable, UnknownEvent
 from ticketing.model import EVENT_ID
@@ -164,7 +164,7 @@ def add_dashboard(app: Flask, queue_client: Any, token: str, sessions: Sessions)
     dashboard.serialize_current_job = _current_job
     dashboard.Worker = ShownWorker
     dashboard.RedisConnectionError = ()  # one of its views would answer 200 while the queue is away; see below
-    app.config.from_object(rq_dashboard.default_settings)
+    app.config.from_object(default_settings)
     app.config["RQ_DASHBOARD_REDIS_URL"] = ("the queue",)
     app.redis_conn = queue_client  # type: ignore[attr-defined]  # where rq-dashboard looks for it
     app.register_blueprint(board, url_prefix=RQ_PATH)
