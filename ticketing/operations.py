@@ -9,7 +9,7 @@ from typing import Any
 
 from loguru import logger
 
-from ticketing.errors import IssuedMismatch, ReceiptsAway, StoreError, UnknownEvent
+from ticketing.errors import IssuedMismatch, StoreError, UnknownEvent
 from ticketing.model import EventState
 from ticketing.receipts.storage import Offload, ReceiptStorage, directly, offloaded
 from ticketing.sale import audit
@@ -66,7 +66,7 @@ class Operations:
         }
 
     def cleanup(self, older_than_s: int, *, by: str) -> dict[str, Any]:
-        """Delete stored receipts that are older, some thousands at most; their purchases stay. Raises ReceiptsAway."""
+        """Delete stored receipts that are older, some thousands at most; their purchases stay. Raises OSError."""
         cleanup = offloaded(self._offload, lambda: self._files.cleanup(older_than_s))
         _record(by, "cleanup", f"{cleanup.deleted} receipts older than {older_than_s} s deleted")
         return asdict(cleanup)
@@ -127,7 +127,7 @@ class Operations:
     def _usage_or_none(self) -> dict[str, Any] | None:
         try:
             return asdict(offloaded(self._offload, self._files.usage))
-        except ReceiptsAway:
+        except OSError:  # the bucket's or the disk's
             return None
 
     def _queue_or_none(self) -> dict[str, Any] | None:

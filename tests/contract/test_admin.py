@@ -133,6 +133,14 @@ def test_pdf_stats_tell_how_long_a_purchase_waits_for_its_receipt_however_often_
     wait_until(lambda: oldest_s() > 0, 5, "the receipt waits")
 
 
+def test_pdf_stats_leave_out_what_a_disk_of_receipts_does_not_tell(api: Api) -> None:
+    folder = api.service.settings.receipts_dir
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    folder.touch()  # nothing can be listed there
+    answer = api.admin("GET", "/admin/pdf-stats")
+    assert (answer.status_code, answer.get_json()["storage"]) == (200, None)
+
+
 def test_pdf_stats_leave_out_what_a_store_in_an_outage_knows(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     away(api.store, monkeypatch)
     told = api.admin("GET", "/admin/pdf-stats").get_json()

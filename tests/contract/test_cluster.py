@@ -298,6 +298,28 @@ def test_a_node_that_fails_fails_its_own_commands_and_its_replica_takes_them_ove
         cluster.stop()
 
 
+def test_nothing_is_kept_of_a_node_that_is_gone(tmp_path: Path) -> None:
+    """Its idle connections would stay half open for ever, and nodes in containers come back at another address."""
+    cluster = ValkeyCluster(tmp_path, replicas=1)
+    cluster.start()
+    left, *others = cluster.primaries()
+    address = addresses.parse(f"redis+cluster://{HOST}:{others[0].port}")
+    store = open_cluster(address, timeout_s=2, connect_timeout_s=2, connections=4, confirmation=Confirmation())
+    gone = (HOST, left.port)
+    try:
+        store.read(("PING",))
+        assert gone in store._pools.nodes
+        idle = store._pools.nodes[gone].pool._connections
+        left.kill()
+        wait_until(lambda: store.exchange([("PING",)]) and gone not in store._pools.nodes, 30, "it is taken over from")
+        assert [connection._sock for connection in idle] == [None]
+        assert store.nodes_away() == ()
+        assert len(store.servers()) == 3
+    finally:
+        store.close()
+        cluster.stop()
+
+
 def test_each_node_is_told_a_deadline_in_its_own_time(cluster: ValkeyCluster, store: ClusterStore) -> None:
     """As if one node's clock had been set back by an hour, and another's forward, since it was asked last."""
     sale, ids = a_sale(cluster, store)

@@ -10,8 +10,6 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
-from ticketing.errors import ReceiptsAway
-
 T = TypeVar("T")
 
 Offload = Callable[[Callable[[], Any]], Any]
@@ -86,14 +84,14 @@ class ReceiptStorage(Protocol):
 def offloaded(offload: Offload, work: Callable[[], T]) -> T:
     """What the work gives or raises, done by `offload`: gevent's threads print what is raised in them."""
 
-    def outcome() -> T | ReceiptsAway:
+    def outcome() -> T | OSError:
         try:
             return work()
-        except ReceiptsAway as away:
+        except OSError as away:  # ReceiptsAway, or a disk's
             return away
 
-    found: T | ReceiptsAway = offload(outcome)
-    if isinstance(found, ReceiptsAway):
+    found: T | OSError = offload(outcome)
+    if isinstance(found, OSError):
         raise found
     return found
 

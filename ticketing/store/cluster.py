@@ -18,7 +18,7 @@ Rules, before the code:
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -66,10 +66,16 @@ class Pools:
 
     def node(self, host: Host) -> Node:
         """The node there, however it was met first."""
-        if host not in self.nodes:
-            self.nodes[host] = Node(host, self._open_pool(host))
-            self.nodes[host].pool.connection_kwargs.update(self.connection_kwargs)
-        return self.nodes[host]
+        found = self.nodes.get(host)
+        if found is None:
+            found = self.nodes[host] = Node(host, self._open_pool(host))
+            found.pool.connection_kwargs.update(self.connection_kwargs)
+        return found
+
+    def keep(self, hosts: Iterable[Host]) -> None:
+        """Connections to others, whom nobody asks any more, would stay half open for ever."""
+        for host in set(self.nodes).difference(hosts):
+            self.nodes.pop(host).pool.disconnect(inuse_connections=False)
 
     def get_connection(self) -> Connection:
         """Never: nobody knows to which node."""
@@ -290,6 +296,8 @@ class ClusterStore(Store):
             if ranges:
                 self._slots, self._is_stale = SlotMap(ranges), False
                 self._absences.keep(self._slots.hosts)
+                for pools in (self._pools, self._side):
+                    pools.keep([*everybody, *self._seeds])
                 # The next look begins with another one: this one may be on the wrong side of a partition.
                 first = [known for known in self._known if known in everybody and known != host]
                 self._known = list(dict.fromkeys([*first, *everybody, *self._seeds]))
