@@ -145,6 +145,9 @@ class Link:
     def kept(self) -> int:
         return sum(map(len, self._kept))
 
+    def keeps(self, part: str) -> bool:
+        return part.encode() in b"".join(self._kept)
+
     def deliver(self) -> None:
         with self._sending, contextlib.suppress(OSError):
             is_late = bool(self._kept) and self._client_has_gone
@@ -197,6 +200,10 @@ class Way:
     def kept(self) -> int:
         """Bytes of commands that wait to be delivered."""
         return sum(link.kept() for link in self.links)
+
+    def keeps(self, part: str) -> bool:
+        """Whether a command that waits has this in it: others, of who only looks, may wait as well."""
+        return any(link.keeps(part) for link in self.links)
 
     def deliver(self) -> None:
         """Every kept command reaches the server now, in the order of its connection."""

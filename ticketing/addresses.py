@@ -17,6 +17,8 @@ KINDS = (SENTINEL, CLUSTER)
 DEFAULT_PORTS = {SENTINEL: 26379, CLUSTER: 6379}
 SCHEMES = "must start with redis://, rediss://, unix://, or redis or rediss and then +sentinel:// or +cluster://"
 
+UNREADABLE = "must name its host as host or host:port; in a password / is %2F, ? is %3F, # is %23 and [ is %5B"
+
 
 @dataclass(frozen=True, slots=True)
 class Address:
@@ -49,6 +51,7 @@ def parse(url: str) -> Address:
     scheme, separator, rest = url.partition("://")
     base, _, kind = scheme.partition("+")
     if separator and scheme in PLAIN:
+        _check_host(url)
         return Address(url)
     if not separator or base not in ("redis", "rediss") or kind not in KINDS:
         raise ValueError(SCHEMES)
@@ -59,7 +62,9 @@ def parse(url: str) -> Address:
     service, db = _path(kind, path)
     asked = parse_qs(query)
     if unknown := set(asked) - ({"sentinel_username", "sentinel_password"} if kind == SENTINEL else set()):
-        raise ValueError(f"has parameters that nobody knows: {', '.join(sorted(unknown))}")
+        # Behind an @ they are the rest of a password with a question mark.
+        names = "" if "@" in query else f": {', '.join(sorted(unknown))}"
+        raise ValueError(f"has parameters that nobody knows{names}")
     return Address(
         url=url,
         kind=kind,
@@ -72,6 +77,14 @@ def parse(url: str) -> Address:
         sentinel_username=asked.get("sentinel_username", [None])[0],
         sentinel_password=asked.get("sentinel_password", [None])[0],
     )
+
+
+def _check_host(url: str) -> None:
+    """Before redis-py reads it, whose errors name a part of a password that is not quoted. Raises ValueError."""
+    try:
+        urlsplit(url).port  # noqa: B018 - it raises
+    except ValueError:
+        raise ValueError(UNREADABLE) from None
 
 
 def _path(kind: str, path: str) -> tuple[str, int]:

@@ -18,11 +18,19 @@ The life of a purchase id (rows are what the store holds for it, columns what is
 import re
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from typing import NamedTuple
 
 EVENT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", re.ASCII)
+KNOWN_IDS_MOST = 2_000  # strangers make up event ids
 QUANTITY_MAX = 100  # no event may allow more tickets a purchase than this
 QUANTITY_MAX_DEFAULT = 10
+
+
+@lru_cache(maxsize=KNOWN_IDS_MOST)
+def is_event_id(text: str) -> bool:
+    """Whether an event could have this id."""
+    return EVENT_ID.fullmatch(text) is not None
 
 
 class SaleState(StrEnum):

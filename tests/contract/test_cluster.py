@@ -1,10 +1,13 @@
 """The store on a cluster whose nodes fail, hand slots on and confirm nothing: what a caller is told of each command."""
 
+import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests import clocks
 from tests.clusters import ClusterNode, ValkeyCluster, event_ids_on
 from tests.sales import SECRET, SEED, Sale, a_request
 from tests.servers import HOST, ID_SECRET, ValkeyServer, free_port, wait_until
@@ -14,9 +17,11 @@ from ticketing.doctor import command as doctor
 from ticketing.doctor.finding import Level
 from ticketing.errors import NodeAway, NodeFailed, StoreError, StoreRefused
 from ticketing.model import Outcome, SaleReply
+from ticketing.store import cluster as cluster_module
 from ticketing.store import condition, durability, keys, scripts
 from ticketing.store.cluster import ClusterStore, open_cluster
 from ticketing.store.connection import Confirmation
+from ticketing.store.hosts import HostStore, Telling
 from ticketing.store.sale import EventBatch
 from ticketing.store.slots import slot_of
 
@@ -416,6 +421,56 @@ def test_a_store_fails_as_a_whole_where_every_node_does(tmp_path: Path) -> None:
         cluster.stop()
 
 
+@pytest.mark.timeout(40)
+def test_nobody_waits_for_a_node_that_hangs_while_it_is_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor for its word on who serves what: the sale of the other nodes' events stood still for a second in two."""
+    monkeypatch.setattr(cluster_module, "TRY_S", 3600)
+    cluster = ValkeyCluster(tmp_path)
+    cluster.start()
+    store = cluster.store(timeout_s=3600)
+    try:
+        of_the_hung, of_the_well, _ = event_ids_on(cluster, 1)
+        hung = cluster.owner(info_of(of_the_hung))
+        assert store.exchange([("HLEN", info_of(event_id)) for event_id in (of_the_hung, of_the_well)]) == [0, 0]
+        hung.kill()
+        assert isinstance(store.exchange([("HLEN", info_of(of_the_hung))])[0], NodeFailed)
+        with socket.create_server((HOST, hung.port)):  # it takes connections again, and answers none
+            for _ in range(40):
+                time.sleep(0.05)
+                assert store.exchange([("HLEN", info_of(of_the_well))]) == [0]
+            assert store.nodes_away() == (f"{HOST}:{hung.port}",)
+    finally:
+        store.close()
+        cluster.stop()
+
+
+@pytest.mark.timeout(60)
+def test_a_node_that_died_before_its_first_slot_had_come_keeps_nobody(tmp_path: Path) -> None:
+    """Nor where nobody tells any more who serves what: a slot of it was searched for ever, and the process hung."""
+    cluster, spare = ValkeyCluster(tmp_path, primaries=1), ClusterNode(tmp_path / "spare", ())
+    [node] = cluster.nodes
+    cluster.start()
+    spare.start()
+    store = cluster.store(timeout_s=1.0)
+    try:
+        spare.ask("CLUSTER", "MEET", HOST, node.port, node.bus_port)
+        wait_until(lambda: spare.is_ok, 20, "it has met the other")
+        assert store.exchange([("GET", "a")]) == [None]
+        cluster.begin_move("a", spare)
+        assert store.exchange([("GET", "a")]) == [None]  # the other was asked
+        spare.kill()
+        assert isinstance(store.exchange([("GET", "a")])[0], NodeAway)
+        node.kill()
+        for _ in range(10):
+            time.sleep(0.1)
+            with pytest.raises(StoreError):
+                store.exchange([("GET", "a")])
+    finally:
+        store.close()
+        spare.kill()
+        cluster.stop()
+
+
 def test_a_node_that_is_back_and_does_nothing_yet_stays_away(cluster: ValkeyCluster, store: ClusterStore) -> None:
     """It answers, and refuses to write."""
     sale, ids = a_sale(cluster, store)
@@ -457,6 +512,28 @@ def test_nodes_whose_clocks_are_minutes_apart_sell_and_hand_slots_on(tmp_path: P
         # A deadline that is over is over by every node's clock.
         sale.sales._timeout_ms = -10
         assert outcomes(buy_each(sale, ids)) == [Outcome.EXPIRED] * 3
+    finally:
+        store.close()
+        cluster.stop()
+
+
+@pytest.mark.skipif(not clocks.can_shift(), reason=clocks.MISSING)
+def test_who_lives_is_told_by_the_clock_of_the_node_that_heard_it(tmp_path: Path) -> None:
+    """Another node is ten minutes ahead: a living host was taken for lost, and could be released."""
+    cluster = ValkeyCluster(tmp_path)
+    cluster.nodes.sort(key=lambda node: node.port)
+    ahead, *_ = cluster.nodes  # the first of those that are asked for their time
+    ahead.environment = {name: str(value) for name, value in clocks.shifted(tmp_path, 600).items()}
+    cluster.start()
+    store = cluster.store(timeout_s=2.0)
+    try:
+        assert cluster.owner(keys.HOST_CONTACTS) is not ahead
+        assert _seconds(ahead) - _seconds(cluster.owner(keys.HOST_CONTACTS)) > 590
+        hosts = HostStore(store)
+        for holder in ("a-0", "b-0"):
+            hosts.beat(holder, "nonce", 0, Telling())
+        assert [one.holder for one in hosts.contacts().living()] == ["a-0", "b-0"]
+        assert [one.holder for one in hosts.contact("b-0").living()] == ["b-0"]
     finally:
         store.close()
         cluster.stop()

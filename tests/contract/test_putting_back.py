@@ -10,7 +10,7 @@ from tests.contract.test_settlement import NOW_MS, Host
 from tests.leases import K
 from tests.sales import LATER_MS, SEED, Sale, a_request, everything
 from ticketing.errors import OutcomeUnknown, StoreError
-from ticketing.outage import decision
+from ticketing.outage import decision, putting_back
 from ticketing.outage.decision import Decision, Refused
 from ticketing.outage.lookback import Answered
 from ticketing.outage.putting_back import ENROL_EVERY_S, GONE_MS, PuttingBack
@@ -210,6 +210,32 @@ def test_a_store_that_goes_back_once_more_in_the_halt_is_given_everything_again(
     process.round()
     assert {told[0] for told in lost} <= shop.records().keys()
     assert (process.report().put_back, process.report().evidence) == (2, True)
+
+
+def test_an_outage_that_is_noticed_while_something_is_put_back_has_all_looked_through_again(
+    process: Process, shop: Shop, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By who sells, say: the store came back older still before the keeper asked it again."""
+    process.buys(1)
+    lost = process.buys(3)
+    shop.lose(*lost)
+    monkeypatch.setattr(putting_back, "AT_ONCE", 2)
+    real, calls = process.backs.put_back, []
+
+    def interrupted(*told: Any) -> Any:
+        outcomes = real(*told)
+        if not calls:
+            process.putting_back.interrupted()
+            shop.lose(lost[0])
+        calls.append(told)
+        return outcomes
+
+    monkeypatch.setattr(process.backs, "put_back", interrupted)
+    for _ in range(3):
+        process.round()
+    assert {told[0] for told in lost} <= shop.records().keys()
+    assert process.report().put_back == 3
+    sound(store)
 
 
 def test_conflicts_and_processes_that_did_not_report_are_what_an_operator_is_told(

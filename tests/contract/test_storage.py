@@ -1,6 +1,7 @@
 """Where receipts are: one suite on a folder and on a bucket of a real server, and what a bucket promises besides."""
 
 import hashlib
+import re
 import socket
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -235,6 +237,32 @@ def test_a_bucket_that_can_not_be_asked_is_not_one_without_receipts(
     assert said == [f"receipts in {'no-such-bucket' if 'NoSuch' in why else BUCKET} can't be reached: {why}"]
 
 
+class _DeletesNothing(BaseHTTPRequestHandler):
+    """S3's answer to who may not delete: 200, and an error for each object."""
+
+    def do_POST(self) -> None:
+        asked = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        denied = "<Code>AccessDenied</Code><Message>Access Denied</Message>"
+        errors = "".join(f"<Error><Key>{key}</Key>{denied}</Error>" for key in re.findall("<Key>(.*?)</Key>", asked))
+        body = f"<DeleteResult>{errors}</DeleteResult>".encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_objects_that_may_not_be_deleted_are_said_to_be_that(open_bucket: Callable[..., Any]) -> None:
+    with ThreadingHTTPServer((HOST, 0), _DeletesNothing) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        storage = open_bucket(RECEIPTS_S3_ENDPOINT=f"http://{HOST}:{server.server_port}")
+        why = away(lambda: storage.delete_all([new_id(), new_id()]))
+        server.shutdown()
+    assert why == "the bucket's server answers AccessDenied"
+
+
 def test_what_is_said_of_a_bucket_names_no_receipt_and_no_key(open_bucket: Callable[..., Any], said: list[str]) -> None:
     storage, purchase_id = open_bucket(RECEIPTS_S3_SECRET_KEY="another-secret"), new_id()
     with pytest.raises(ReceiptsAway) as raised:
@@ -286,6 +314,22 @@ def test_while_a_bucket_is_away_nobody_waits_for_each_call(
     puts = [storage.put_soon(new_id(), PDF) for _ in range(64)]
     assert [type(put.exception(30)) for put in puts] == [ReceiptsAway] * 64
     assert len(silent.taken) == taken
+
+
+@pytest.mark.timeout(60)
+def test_one_finds_out_whether_a_bucket_is_back_and_the_others_do_not_wait_beside(
+    open_bucket: Callable[..., Any], silent: SilentServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bucket_module, "PAUSE_S", 0)
+    storage = open_bucket(RECEIPTS_S3_ENDPOINT=silent.url, RECEIPTS_S3_TIMEOUT_S=20)
+    storage._bucket._away("it was away before")
+    tries = threading.Thread(target=lambda: away(lambda: storage.get(new_id())))
+    tries.start()
+    wait_until(lambda: len(silent.taken) == 1, 10, "one asks")
+    assert {away(lambda: storage.get(new_id())) for _ in range(20)} == {"it was away before"}
+    assert len(silent.taken) == 1
+    silent.stop()
+    tries.join(30)
 
 
 def test_receipts_of_a_job_are_put_side_by_side(open_bucket: Callable[..., Any], silent: SilentServer) -> None:
@@ -406,6 +450,16 @@ def test_a_bucket_is_private(open_bucket: Callable[..., Any], bucket_server: Buc
 def test_a_link_leads_to_where_buyers_reach_the_bucket(open_bucket: Callable[..., Any]) -> None:
     storage = open_bucket(RECEIPTS_S3_PUBLIC_ENDPOINT="https://receipts.example.com")
     assert storage.link(new_id(), "GET", 60).startswith(f"https://receipts.example.com/{BUCKET}/")
+
+
+def test_without_keys_to_sign_with_there_is_no_link_and_no_other_error(
+    open_bucket: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of a machine's role are asked for by each endpoint's store, so the bucket may be well meanwhile."""
+    monkeypatch.setenv("AWS_METADATA_ENDPOINT", f"http://{HOST}:1")
+    storage = open_bucket(RECEIPTS_S3_ACCESS_KEY="", RECEIPTS_S3_SECRET_KEY="", RECEIPTS_S3_TIMEOUT_S=1)
+    assert away(lambda: storage.link(new_id(), "GET", 60)) == "there are no keys to sign an address with"
+    assert storage._bucket.why_away == ""
 
 
 def test_a_folder_has_no_links(tmp_path: Path) -> None:

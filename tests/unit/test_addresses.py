@@ -59,6 +59,26 @@ def test_what_is_wrong_is_said_without_any_password(url: str, why: str) -> None:
     assert "hush" not in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("redis://:hush/hush@one:6379/0", "is %2F"),
+        ("redis://:hush?hush@one:6379/0", "is %3F"),
+        ("rediss://:hush#hush@one:6379/0", "is %23"),
+        ("redis://:hush[hush@one:6379/0", "is %5B"),
+        ("redis://:hush@one:port/0", "host:port"),
+        ("redis://:hush@one:70000/0", "host:port"),
+        ("redis+cluster://:hush?hush=hush@one", "nobody knows"),
+        ("redis+sentinel://:hush/0?hush=hush@one/sale", "nobody knows"),
+    ],
+)
+def test_a_password_that_is_not_quoted_is_said_without_it(url: str, why: str) -> None:
+    with pytest.raises(ValueError, match=why) as raised:
+        addresses.parse(url)
+    assert "hush" not in str(raised.value)
+    assert raised.value.__suppress_context__ or raised.value.__context__ is None
+
+
 def test_no_password_is_shown() -> None:
     shown = repr(addresses.parse("redis+sentinel://shop:hush@one/sale?sentinel_password=hush"))
     assert "hush" not in shown

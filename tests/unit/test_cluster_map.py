@@ -41,6 +41,14 @@ def test_every_primary_has_a_tag_of_its_own(slots: SlotMap) -> None:
         assert slots.host_of(slot_of(keys.confirm(slots.tag_of(host)))) == host
 
 
+@pytest.mark.timeout(20)
+def test_who_serves_no_slot_has_no_tag_and_is_not_searched_for_ever(slots: SlotMap) -> None:
+    with pytest.raises(StoreRefused, match="other:3 serves no slot"):
+        slots.tag_of(OTHER)
+    slots.move(5, OTHER)
+    assert slot_of(slots.tag_of(OTHER)) == 5
+
+
 def test_all_keys_of_an_event_and_what_is_written_beside_them_are_in_one_slot() -> None:
     k = keys.of_event("7")
     own_key = own_key_beside(("EVALSHA", "sha", len(k), *k, "an argument"))

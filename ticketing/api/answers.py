@@ -19,4 +19,4 @@ _numbers = random.Random()  # noqa: S311
 
 def request_id_of(given: str) -> str:
     """The id that a request was sent with, where it is a sane one; else a new one."""
-    return given if REQUEST_ID.fullmatch(given) else f"{_numbers.getrandbits(64):016x}"
+    return given if given and REQUEST_ID.fullmatch(given) else f"{_numbers.getrandbits(64):016x}"

@@ -8,6 +8,7 @@ import json
 import math
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
+from functools import lru_cache
 from typing import Any, NoReturn
 
 import orjson
@@ -19,6 +20,7 @@ from ticketing.model import NOBODY, QUANTITY_MAX, Buyer
 
 BODY_MAX_BYTES = 16 * 1024
 JSON_TYPE = "application/json"
+SHORT_BYTES = 20
 KEY_MIN, KEY_MAX = 16, 255
 DIGITS_MAX = 18
 PURCHASE_FIELDS = frozenset({"quantity", "buyer"})
@@ -68,6 +70,10 @@ def parse_purchase(body: bytes) -> tuple[int, Buyer]:
 
     What the event allows is not checked here.
     """
+    return _parsed_short(body) if len(body) <= SHORT_BYTES else _parsed(body)
+
+
+def _parsed(body: bytes) -> tuple[int, Buyer]:
     if not body:
         return 1, NOBODY
     members = _plain(body)
@@ -78,6 +84,10 @@ def parse_purchase(body: bytes) -> tuple[int, Buyer]:
     if type(quantity) is not int or not 1 <= quantity <= QUANTITY_MAX:  # a bool is an int, and not a quantity
         raise BadQuantity(QUANTITY_MAX)
     return quantity, _buyer(members["buyer"]) if "buyer" in members else NOBODY
+
+
+# A quantity and no more: there are few of these, and a crowd sends them again and again.
+_parsed_short = lru_cache(maxsize=256)(_parsed)
 
 
 def parse_key(header: str | None) -> str | None:

@@ -14,7 +14,7 @@ from ticketing.api import problems
 from ticketing.api.answers import ON_EVERY_ANSWER, REQUEST_ID_HEADER, request_id_of
 from ticketing.api.bodies import BODY_MAX_BYTES
 from ticketing.api.purchases import ROUTE, Answer, Purchases, of_problem
-from ticketing.model import EVENT_ID
+from ticketing.model import is_event_id
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -37,13 +37,14 @@ class ExpressLane:
         if not path.startswith(BUY) or environ["REQUEST_METHOD"] != "POST":
             return self.flask(environ, start_response)
         event_id, length = path[len(BUY) :], _length(environ)
-        if length is None or EVENT_ID.fullmatch(event_id) is None:
+        if length is None or not is_event_id(event_id):
             return self.flask(environ, start_response)
         request_id = request_id_of(environ.get("HTTP_X_REQUEST_ID", ""))
         answer = self._answer(event_id, length, environ, request_id)
         whole = getattr(start_response, "whole", None)  # of our own worker, unless somebody listens
         if whole is not None:
-            whole(_status_line(answer.status), _lines(answer, request_id), answer.body)
+            lines = f"{answer.lines}{REQUEST_ID_HEADER}: {request_id}\r\n{LINES_OF_EVERY_ANSWER}"
+            whole(_status_line(answer.status), lines, answer.body)
             return ()
         start_response(_status_line(answer.status), _headers(answer, request_id))
         return [answer.body]
@@ -68,15 +69,6 @@ class ExpressLane:
 def _headers(answer: Answer, request_id: str) -> list[tuple[str, str]]:
     own = [("Content-Type", answer.media_type), ("Content-Length", str(len(answer.body)))]
     return [*answer.headers.items(), *own, (REQUEST_ID_HEADER, request_id), *ON_EVERY_ANSWER.items()]
-
-
-def _lines(answer: Answer, request_id: str) -> str:
-    """The same as they are sent, by our own worker: every value is ours, but for an id of REQUEST_ID's characters."""
-    own = "".join([f"{name}: {value}\r\n" for name, value in answer.headers.items()])
-    return (
-        f"{own}Content-Type: {answer.media_type}\r\nContent-Length: {len(answer.body)}\r\n"
-        f"{REQUEST_ID_HEADER}: {request_id}\r\n{LINES_OF_EVERY_ANSWER}"
-    )
 
 
 def _length(environ: "WSGIEnvironment") -> int | None:

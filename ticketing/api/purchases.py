@@ -30,7 +30,7 @@ from ticketing.errors import (
     Unavailable,
     UnknownEvent,
 )
-from ticketing.model import EVENT_ID, NOBODY, QUANTITY_MAX, Buyer, Purchase, ReceiptStatus
+from ticketing.model import NOBODY, QUANTITY_MAX, Buyer, Purchase, ReceiptStatus, is_event_id
 from ticketing.receipts.status import ReceiptDesk
 from ticketing.sale.counter import Counter
 from ticketing.telemetry.answer_counts import AnswerCounts
@@ -56,6 +56,14 @@ class Answer(NamedTuple):
     body: bytes
     media_type: str
     headers: Mapping[str, str]
+    lines: str  # these headers, the body's type and length, as they are sent: every value is ours
+
+
+def answer_of(status: int, body: bytes, media_type: str, headers: Mapping[str, str]) -> Answer:
+    """An answer, its header lines made: some answers are made once and sent often."""
+    own = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+    lines = f"{own}Content-Type: {media_type}\r\nContent-Length: {len(body)}\r\n"
+    return Answer(status, body, media_type, headers, lines)
 
 
 def view(purchase: Purchase, receipt: ReceiptStatus) -> dict[str, Any]:
@@ -74,7 +82,7 @@ def view(purchase: Purchase, receipt: ReceiptStatus) -> dict[str, Any]:
 
 def of_problem(problem: problems.Problem) -> Answer:
     """A problem as an answer."""
-    return Answer(problem.status, problem.body(), problems.MEDIA_TYPE, problem.all_headers())
+    return answer_of(problem.status, problem.body(), problems.MEDIA_TYPE, problem.all_headers())
 
 
 @lru_cache(maxsize=QUANTITY_MAX)
@@ -161,7 +169,7 @@ class Purchases:
             level,
             "event {event_id}: {outcome} {purchase} in {duration_ms:.1f} ms, request {request_id}{}",
             reason,
-            event_id=event_id if EVENT_ID.fullmatch(event_id) else "?",
+            event_id=event_id if is_event_id(event_id) else "?",
             outcome=outcome,
             purchase=Shortened(purchase_id),
             duration_ms=took_s * 1000,
@@ -169,7 +177,7 @@ class Purchases:
         )
 
     def _bought(self, event_id: str, content_type: str | None, key: str | None, body: bytes) -> tuple[Answer, str]:
-        if EVENT_ID.fullmatch(event_id) is None:
+        if not is_event_id(event_id):
             raise UnknownEvent
         if body and not is_json(content_type):
             return of_problem(problems.of_status(415)), "invalid"
@@ -178,8 +186,8 @@ class Purchases:
         sent = orjson.dumps(view(purchase, self._receipts.receipt_of(purchase)))
         location = {"Location": f"/tickets/{purchase.purchase_id}", "Cache-Control": "no-store"}
         if purchase.replayed:
-            return Answer(200, sent, JSON, location | {"Idempotency-Replayed": "true"}), "replayed"
-        return Answer(201, sent, JSON, location), purchase.status
+            return answer_of(200, sent, JSON, location | {"Idempotency-Replayed": "true"}), "replayed"
+        return answer_of(201, sent, JSON, location), purchase.status
 
     def _parsed(self, event_id: str, body: bytes) -> tuple[int, Buyer]:
         """What is asked for. An unknown event comes before a bad body, whose answer tells what the event allows."""

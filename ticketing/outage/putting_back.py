@@ -131,8 +131,11 @@ class PuttingBack:
     def _put_back(self, sale: Sale, begun: _Begun) -> None:
         assert begun.left is not None
         for _ in range(CALLS_A_ROUND):
-            some, rest = begun.left[:AT_ONCE], begun.left[AT_ONCE:]
+            left = begun.left
+            some, rest = left[:AT_ONCE], left[AT_ONCE:]
             outcomes = self._store.put_back(*sale, some)
+            if begun.left is not left:  # `interrupted` while the store was asked
+                return
             if not isinstance(outcomes, list):
                 begun.left = None  # not halted any more, or not by this seed: the next look finds out
                 return

@@ -35,7 +35,8 @@ BACKOFF: "BackoffConfig" = {
     "base": 2,
 }
 LIST_AT_ONCE = 1_000  # S3's own page
-CODE = re.compile(r"<Code>(\w{1,64})</Code>")
+CODE = re.compile(r"<Code>(\w{1,64})</Code>|\(code: (\w{1,64})\)")  # S3's own words, or obstore's of one deletion
+FAILURES = (BaseError, OSError, ValueError)
 EMPTY, NO_BUCKET = "InvalidRange", "NoSuchBucket"
 
 
@@ -61,7 +62,7 @@ class Listed:
 
 
 class Bucket:
-    """One bucket. Everything but `link` raises ReceiptsAway."""
+    """One bucket. Everything raises ReceiptsAway."""
 
     def __init__(self, place: Place, timeout_s: float) -> None:
         self._place = place
@@ -103,7 +104,10 @@ class Bucket:
     def link(self, method: str, name: str, life_s: int) -> str:
         """An address by which whoever has it asks for this object, by this method and so long."""
         store = self._store(self._place.public_endpoint or self._place.endpoint)
-        return obstore.sign(store, method, name, timedelta(seconds=life_s))  # type: ignore[call-overload,no-any-return]
+        try:
+            return obstore.sign(store, method, name, timedelta(seconds=life_s))  # type: ignore[call-overload,no-any-return]
+        except FAILURES:  # it asks nobody, but for the keys of the machine's role, once each endpoint and now and then
+            raise ReceiptsAway("there are no keys to sign an address with") from None
 
     def _store(self, endpoint: str) -> S3Store:
         if endpoint not in self._stores:
@@ -130,14 +134,17 @@ class Bucket:
         )
 
     def _ask(self, work: Callable[[S3Store], T]) -> T:
-        if time.monotonic() < self._away_until_s:
+        now_s = time.monotonic()
+        if now_s < self._away_until_s:
             raise ReceiptsAway(self._why)
+        if self._why:  # one finds out whether it is back, and nobody waits beside
+            self._away_until_s = now_s + self._timeout_s
         try:
             done = work(self._store(self._place.endpoint))
-        except (BaseError, OSError, ValueError) as error:
+        except FAILURES as error:
             raise self._away(_reason(error)) from None  # with what obstore says, a traceback would name the object
         if self._why:
-            self._why = ""
+            self._why, self._away_until_s = "", 0.0
             logger.info("receipts in {} can be reached again", self._place.bucket)
         return done
 
@@ -166,7 +173,7 @@ def _found(read: Callable[[], bytes]) -> bytes | None:
 def _code(error: Exception) -> str:
     """S3's own word for what is wrong; empty where it did not answer."""
     found = CODE.search(str(error))
-    return found[1] if found else ""
+    return found[1] or found[2] if found else ""
 
 
 def _reason(error: Exception) -> str:

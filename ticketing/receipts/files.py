@@ -18,6 +18,7 @@ from loguru import logger
 from ticketing.receipts.storage import DELETE_AT_ONCE, Cleanup, StoredReceipt, Usage, is_whole, stored_receipt
 
 FOLDER_MODE, FILE_MODE = 0o700, 0o600
+END_BYTES = 16  # enough to see that a PDF is whole
 TEMPORARY_AGE_S = 3600  # a temporary file this old was left by a worker that died
 
 
@@ -35,8 +36,12 @@ class ReceiptFiles:
         self._said: set[int | None] = set()
 
     def path(self, purchase_id: str) -> Path:
+        """Where the receipt is, or will be."""
+        return Path(self._name(purchase_id))
+
+    def _name(self, purchase_id: str) -> str:
         """256 folders or more, by the random part of the id, so that no folder gets slow."""
-        return self._folder / purchase_id.partition(".")[2][:2] / f"{purchase_id}.pdf"
+        return f"{self._folder}/{purchase_id.partition('.')[2][:2]}/{purchase_id}.pdf"
 
     def put(self, purchase_id: str, pdf: bytes) -> None:
         """The receipt is stored, whole. Raises OSError."""
@@ -79,9 +84,11 @@ class ReceiptFiles:
     def has(self, purchase_id: str) -> bool:
         """Whether a whole receipt is stored; reads only its end."""
         try:
-            with self.path(purchase_id).open("rb") as file:
-                file.seek(max(0, os.fstat(file.fileno()).st_size - 16))
-                return is_whole(file.read())
+            handle = os.open(self._name(purchase_id), os.O_RDONLY)
+            try:
+                return is_whole(os.pread(handle, END_BYTES, max(0, os.fstat(handle).st_size - END_BYTES)))
+            finally:
+                os.close(handle)
         except FileNotFoundError:
             return False
         except OSError as error:

@@ -41,6 +41,8 @@ class GiveBacks:
 
     def await_for(self, event_id: str, reply: SaleReply, ask: Callable[[], SaleReply]) -> SaleReply:
         """The reply, or a later one, where leased tickets could make another."""
+        if not self._waits and not _is_short(reply):  # as nearly always
+            return reply
         until_s = time.monotonic() + PATIENCE_S  # its own: windows follow one another where others are covered
         while self.are_due(event_id, reply) and time.monotonic() < until_s:
             reply = self._ask_again(self._wait_of(event_id), ask)

@@ -17,7 +17,7 @@ NAMES_MAX = 1024  # remembered; a client can make up as many as it likes
 # Method, target, its path and its query. `#` is left out: what follows it is no part of the request.
 LINE = re.compile(r"(GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS) ((/[!\"$->@-~]*)(?:\?([!\"$-~]*))?) HTTP/1\.1")
 NAME = re.compile(r"[A-Za-z0-9-]+")
-LENGTH = re.compile(r"[0-9]{1,6}")
+LENGTH_DIGITS = 6
 # They change how a request is read or answered, in gunicorn's code.
 MEANINGFUL = {"expect", "http2-settings", "transfer-encoding", "upgrade"}
 OWN_KEYS = {"content-length": "CONTENT_LENGTH", "content-type": "CONTENT_TYPE"}
@@ -95,7 +95,10 @@ class Reader:
 
 
 def _length(value: str) -> int | None:
-    return int(value) if LENGTH.fullmatch(value) and int(value) <= BODY_MAX else None
+    if not (value.isdecimal() and len(value) <= LENGTH_DIGITS):  # of Latin-1 only 0 to 9 are decimal
+        return None
+    length = int(value)
+    return length if length <= BODY_MAX else None
 
 
 def key_of(name: str) -> str:

@@ -54,7 +54,7 @@ class Absences:
     def try_again(self) -> None:
         """One whose pause is over is asked whether it answers."""
         if self._absent:
-            host, absence = min(self._absent.items(), key=lambda item: item[1].next_try_s)
+            host, absence = min(list(self._absent.items()), key=lambda item: item[1].next_try_s)
             if time.monotonic() >= absence.next_try_s:
                 self._try(host, absence)
 

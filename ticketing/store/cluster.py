@@ -43,6 +43,7 @@ from ticketing.store.pipeline import Errand, Node, Pipeline, key_of, own_key_bes
 from ticketing.store.slots import Host, SlotMap, replicas_told, slot_of, slots_told
 
 REDIRECTS_MOST = 2  # of one command; a slot that wanders on is refused
+REST_S = 0.05  # at least, between two looks
 LOOK_S = 0.25  # while a node is away: so often it is asked who serves its slots now
 TRY_S = 0.3  # a try on the side waits no longer, beside the time for a confirmation
 # What a node answers when it does nothing for anybody, or nothing for one slot.
@@ -235,9 +236,9 @@ class ClusterStore(Store):
         self._put_last(host)
 
     def _put_last(self, host: Host) -> None:
-        if host in self._known:
-            self._known.remove(host)
-            self._known.append(host)
+        known = self._known  # who looks may put another in its place meanwhile
+        if host in known:
+            self._known = [*(other for other in known if other != host), host]
 
     def _try_write(self, host: Host) -> None:
         """Returns where the node would do what is asked of it, and its replicas confirm it. Raises StoreError."""
@@ -252,22 +253,33 @@ class ClusterStore(Store):
             raise error
 
     def _fresh_slots(self) -> SlotMap:
-        """Who serves what, asked anew where there is reason to. Raises StoreRefused where nobody ever told."""
-        # One looks; the others wait only where nothing is known yet.
+        """Who serves what, asked anew on the side where there is reason to. Raises StoreRefused where nobody ever told.
+
+        Nobody waits for those who are asked, since they may hang; but where nothing is known yet all wait for one look.
+        """
         if self._is_to_look() and self._looking.acquire(blocking=not self._slots.hosts):
-            try:
-                if self._is_to_look():
-                    self._look()
-                    self._absences.try_again()
-            finally:
-                self._looking.release()
+            if self._slots.hosts:
+                threading.Thread(target=self._look_around, daemon=True).start()
+            else:
+                self._look_around()
         return self._slots
 
+    def _look_around(self) -> None:
+        try:
+            if self._is_to_look():
+                self._look()
+                self._absences.try_again()
+        finally:
+            self._looking.release()
+
     def _is_to_look(self) -> bool:
-        now_s = time.monotonic()
-        return self._is_stale or (bool(self._absences.hosts()) and now_s - self._looked_s >= LOOK_S)
+        if not self._slots.hosts:
+            return True
+        rested_s = time.monotonic() - self._looked_s
+        return (self._is_stale and rested_s >= REST_S) or (bool(self._absences.hosts()) and rested_s >= LOOK_S)
 
     def _look(self) -> None:
+        self._looked_s = time.monotonic()
         for host in self._known[: ASKED_AT_ONCE if self._slots.hosts else None]:
             try:
                 told = Store(self._side.node(host).pool).one("CLUSTER", "SLOTS")
@@ -276,7 +288,7 @@ class ClusterStore(Store):
                 continue
             ranges, everybody = slots_told(told, host[0])
             if ranges:
-                self._slots, self._is_stale, self._looked_s = SlotMap(ranges), False, time.monotonic()
+                self._slots, self._is_stale = SlotMap(ranges), False
                 self._absences.keep(self._slots.hosts)
                 # The next look begins with another one: this one may be on the wrong side of a partition.
                 first = [known for known in self._known if known in everybody and known != host]

@@ -10,8 +10,10 @@ from enum import StrEnum
 
 from ticketing.errors import StoreRefused
 from ticketing.store import keys, scripts
-from ticketing.store.connection import Store
+from ticketing.store.connection import Command, Store
 
+# Of the server that keeps the signs of life, which are told in its time. A cluster's nodes may be minutes apart.
+ITS_TIME: Command = ("EVAL", "return redis.call('TIME')", 1, keys.HOST_CONTACTS)
 LIVES_MS = 10_000  # a holder that was heard so lately counts as living
 BESIDE = "+"  # a holder that found another process under its name goes on as <name>+<its nonce>
 
@@ -100,7 +102,7 @@ class HostStore:
     def contacts(self) -> Contacts:
         """Every holder, by its name. Raises StoreError."""
         time, flat, told = self._store.read(
-            ("TIME",),
+            ITS_TIME,
             ("ZRANGE", keys.HOST_CONTACTS, 0, -1, "WITHSCORES"),
             ("HGETALL", keys.HOST_TELLINGS),
         )
@@ -112,7 +114,7 @@ class HostStore:
     def contact(self, holder: str) -> Contacts:
         """The same of one holder. Raises StoreError."""
         time, score, told = self._store.read(
-            ("TIME",), ("ZSCORE", keys.HOST_CONTACTS, holder), ("HGET", keys.HOST_TELLINGS, holder)
+            ITS_TIME, ("ZSCORE", keys.HOST_CONTACTS, holder), ("HGET", keys.HOST_TELLINGS, holder)
         )
         return Contacts(_ms(time), [] if score is None else [_contact(holder, float(score), told or "")])
 

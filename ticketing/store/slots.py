@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from itertools import count
 from typing import Any, NamedTuple
 
-from redis.crc import key_slot
+from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
+
+from ticketing.errors import StoreRefused
 
 Host = tuple[str, int]
 
@@ -48,8 +50,13 @@ class SlotMap:
         self._moved[slot] = host
 
     def tag_of(self, host: Host) -> str:
-        """A hash tag whose slot this primary serves, for what has to be written there and belongs to no event."""
+        """A hash tag whose slot this primary serves, for what has to be written there and belongs to no event.
+
+        Raises StoreRefused where it serves none: a node to which a slot is on its way, say.
+        """
         if host not in self._tags:
+            if all(self.host_of(slot) != host for slot in range(REDIS_CLUSTER_HASH_SLOTS)):
+                raise StoreRefused(f"{host[0]}:{host[1]} serves no slot")
             self._tags[host] = next(tag for tag in map(str, count()) if self.host_of(slot_of(tag)) == host)
         return self._tags[host]
 

@@ -8,7 +8,8 @@ at most INTERVAL_S behind. A process that is killed takes that much with it.
 import threading
 from bisect import bisect_left
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from operator import itemgetter
 from typing import TypeVar
 
 from loguru import logger
@@ -29,6 +30,7 @@ class AnswerCounts:
         # The ends of both are safe between threads.
         self._answers: deque[tuple[str, float | None]] = deque()  # outcome, seconds
         self._batches: deque[tuple[int, float]] = deque()  # purchases, seconds
+        self._handing_over = threading.Lock()
         self._ended = threading.Event()
 
     def answered(self, outcome: str, seconds: float | None = None) -> None:
@@ -50,16 +52,11 @@ class AnswerCounts:
 
     def hand_over(self) -> None:
         """The metrics have what was counted so far."""
-        outcomes: Counter[str] = Counter()
-        took: list[float] = []
-        for outcome, took_s in _taken(self._answers):
-            outcomes[outcome] += 1
-            if took_s is not None:
-                took.append(took_s)
-        for outcome, count in outcomes.items():
+        with self._handing_over:
+            answers, batches = _taken(self._answers), _taken(self._batches)
+        for outcome, count in Counter(map(itemgetter(0), answers)).items():
             self._metrics.purchases[outcome].inc(count)
-        _observe(self._metrics.duration, LATENCY_BUCKETS_S, took)
-        batches = list(_taken(self._batches))
+        _observe(self._metrics.duration, LATENCY_BUCKETS_S, [took_s for _, took_s in answers if took_s is not None])
         _observe(self._metrics.batch, BATCH_BUCKETS, [purchases for purchases, _ in batches])
         _observe(self._metrics.batch_duration, LATENCY_BUCKETS_S, [took_s for _, took_s in batches])
 
@@ -71,13 +68,9 @@ class AnswerCounts:
                 logger.exception("purchases could not be counted")
 
 
-def _taken(counted: deque[T]) -> Iterator[T]:
-    """Each of what is there now, taken by this caller alone, or by another that hands over meanwhile."""
-    for _ in range(len(counted)):
-        try:
-            yield counted.popleft()
-        except IndexError:
-            return
+def _taken(counted: deque[T]) -> list[T]:
+    """What is there now; nobody else takes meanwhile, and whoever adds does so at the other end."""
+    return [counted.popleft() for _ in range(len(counted))]
 
 
 def _observe(histogram: Histogram, bounds: Sequence[float], amounts: Sequence[float]) -> None:
