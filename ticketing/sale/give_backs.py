@@ -14,7 +14,7 @@ from gevent.event import Event as Signal
 from ticketing.model import Outcome, SaleReply
 
 PATIENCE_S = 2.0
-ASK_EVERY_S = 0.05  # holders look at the pool every 250 ms
+ASK_EVERY_S = 0.05  # holders look at the pool every 250 ms, of many events once a second
 
 
 @dataclass(slots=True)
