@@ -99,7 +99,7 @@ class Operations:
         """`more` tickets are issued beside those there are. Raises UnknownEvent, IssuedMismatch, StoreError.
 
         With `issued_before` it is safe to repeat: the event then has `issued_before + more` tickets, or more already.
-        A number that the event never had is refused: it would issue all that lie between.
+        A number above those that are issued now is refused: it would issue all that lie between.
         Without it a repetition adds them again; where it raises in the middle, `issued` shows what was added.
         """
         state = self._state(event_id)

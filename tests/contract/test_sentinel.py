@@ -10,9 +10,12 @@ from tests.groups import SentinelGroup, a_group
 from tests.sales import SECRET, Sale, a_request, account
 from tests.servers import HOST, ID_SECRET, ValkeyServer, free_port, wait_until
 from ticketing.config import Settings
+from ticketing.doctor.finding import Level
+from ticketing.doctor.server import confirms
 from ticketing.errors import StoreError, StoreRefused
 from ticketing.store import durability, opening
 from ticketing.store.connection import Store
+from ticketing.store.decisions import DecisionStore
 
 
 @pytest.fixture(scope="module")
@@ -141,6 +144,19 @@ def test_a_failover_is_unsafe_where_fewer_confirm_than_the_sentinels_list(group:
     replica.resume()
     unconfirmed.close()
     assert found == [durability.Failover.SAFE, durability.Failover.UNSAFE]
+
+
+def test_a_replica_that_is_down_could_take_over_and_confirms_nothing(group: SentinelGroup, store: Store) -> None:
+    [replica] = group.replicas
+    assert (store.followers(), DecisionStore(store).why_unconfirmed(), list(confirms(store))) == (1, "", [])
+    replica.kill()
+    wait_until(lambda: store.followers() == 0, 10, "the primary has noticed")
+    assert store.replicas() == 1
+    assert DecisionStore(store).why_unconfirmed() == "0 of 1 replicas that must confirm follow it"
+    (found,) = confirms(store)
+    assert (found.level, found.found) == (Level.FAIL, "0 follow, 1 are to confirm")
+    group.restart(replica)
+    group.wait_until_complete()
 
 
 def test_a_replica_that_must_not_take_over_need_not_confirm(group: SentinelGroup, store: Store) -> None:

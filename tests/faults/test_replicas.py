@@ -12,9 +12,13 @@ import pytest
 from tests.groups import SentinelGroup, a_group
 from tests.outages import BOUGHT, WELL_S
 from tests.sales import Account, Sale, account
-from tests.servers import wait_until
+from tests.servers import ID_SECRET, wait_until
 from tests.shop import Shop
+from ticketing.config import Settings
+from ticketing.outage.outlook import look
 from ticketing.sale.audit import audit
+from ticketing.store import opening
+from ticketing.store.decisions import DecisionStore
 
 KEY, OTHER_KEY = "a key of sixteen", "another key of 16"
 RESERVE = 20
@@ -103,6 +107,23 @@ def test_what_a_stopped_replica_does_not_confirm_is_sold_from_the_reserve_and_is
     again = shop.buy(2, key=KEY)
     assert (again["answer"], again["tickets"]) == ("replayed", in_doubt)
     assert compare(group, shop, first, again, *later).tickets_sold == 1 + 2 + 3
+
+
+def test_while_nobody_confirms_the_operator_is_told_to_wait_and_to_give_up_nothing(
+    group: SentinelGroup, shop: Shop, tmp_path: Path
+) -> None:
+    [replica] = group.replicas
+    replica.kill()
+    answers = [shop.buy() for _ in range(3)]
+    assert {answer["answer"] for answer in answers} == {"provisional"}
+    settings = Settings(_env_file=None, redis_url=group.url, id_secret=ID_SECRET, replicas_to_confirm=1)
+    store = opening.store_of(settings, connections=1)
+    (said,) = look(tmp_path / "data" / "journal", DecisionStore(store)).wrong()
+    store.close()
+    assert said.verb == ""
+    assert "0 of 1 replicas that must confirm follow" in said.text
+    group.restart(replica)
+    assert compare(group, shop, *answers).tickets_sold == 1 + 3
 
 
 def test_without_a_reserve_it_is_503_and_holds_nothing_unless_its_key_is_asked_again(

@@ -71,7 +71,7 @@ class Health:
         if self._keeper.why_nothing_is_sold is not None:
             return self._keeper.why_nothing_is_sold
         if self._keeper.breaker.is_open:
-            return "it can't be reached"
+            return "it can't be reached, or does not confirm what is written"
         if away := self._keeper.breaker.nodes_away():
             return f"{len(away)} of its nodes can't be reached"
         return "every event is halted: an operator must decide" if self._all_halted(states) else None

@@ -185,6 +185,8 @@ class Purchases:
         if body and not is_json(content_type):
             return of_problem(problems.of_status(415)), "invalid"
         quantity, buyer = self._parsed(event_id, body) if body else (1, NOBODY)
+        if key is None and self._counter.is_sold_out(event_id):
+            return _of_sold_out(quantity), "sold_out"
         purchase = self._counter.buy(event_id, quantity, buyer, parse_key(key))
         sent = orjson.dumps(view(purchase, self._receipts.receipt_of(purchase)))
         location = {"Location": f"/tickets/{purchase.purchase_id}", "Cache-Control": "no-store"}

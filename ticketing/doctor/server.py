@@ -100,7 +100,7 @@ def fails_over(store: Store) -> Iterator[Finding]:
 def confirms(store: Store) -> Iterator[Finding]:
     """Whether there are fewer replicas than are to confirm a purchase. Raises StoreError."""
     wanted = store.confirmation.replicas
-    if wanted and (there := store.replicas()) < wanted:
+    if wanted and (there := store.followers()) < wanted:
         yield fail(
             "store's replicas",
             f"{there} follow, {wanted} are to confirm",

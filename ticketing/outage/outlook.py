@@ -28,6 +28,7 @@ class Outlook:
     standings: list[EventStanding] | None  # None where the store can't be asked
     why_away: str = ""
     enrolled: Mapping[str, int] = field(default_factory=dict)  # processes with answers to put back, ms ago
+    why_unconfirmed: str = ""  # which replicas are missing, where they are
 
     def wrong(self) -> list[Said]:
         """What is wrong, and which command decides it; empty where nothing is."""
@@ -96,6 +97,11 @@ class Outlook:
     def _unsettled(self, found: FoundJournal, holds: str) -> Said:
         if self.standings is None:
             return Said(f"{holds}, as far as can be told without Redis, and waits for it.")
+        if self.why_unconfirmed:
+            return Said(
+                f"{holds}. The store can't confirm what is written: {self.why_unconfirmed}. Bring the replica back, "
+                "and it is settled within seconds: there is nothing to give up."
+            )
         if not found.held:
             return Said(f"{holds}, and no process. To settle that:", "settle")
         return Said(
@@ -143,7 +149,7 @@ def _look_at_both(folder: Path, found: list[FoundJournal], store: DecisionStore 
         return Outlook(folder, journals, None, why_away)
     named = {*store.event_ids(), *inspection.event_ids(found)}
     standings = [standing for standing in store.standings(sorted(named)) if standing.is_anything]
-    return Outlook(folder, journals, standings, enrolled=store.enrolled())
+    return Outlook(folder, journals, standings, enrolled=store.enrolled(), why_unconfirmed=store.why_unconfirmed())
 
 
 def _what(purchases: int, voids: int) -> str:

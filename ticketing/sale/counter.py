@@ -87,6 +87,10 @@ class Counter:
             return _provisional(request, reply)
         raise self._refusal(request, reply)
 
+    def is_sold_out(self, event_id: str) -> bool:
+        """Whether `buy` would raise SoldOut at once where no key is given. Raising it costs as much as all else."""
+        return self._sold_out.left(event_id, 1, keyed=False) == 0
+
     def quantity_max(self, event_id: str) -> int:
         """How many tickets one purchase of the event may have, as far as is known. Raises UnknownEvent, Unavailable."""
         return self._terms(event_id).quantity_max

@@ -115,6 +115,15 @@ class _Wait:
 class ProblemWorker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
     """gunicorn's gevent worker, as above."""
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """In the master, before the fork: the first sign of life counts from here.
+
+        gunicorn's file says the time of day until then, and its master compares it with a clock that begins at the
+        machine's start: a worker that hung before its first sign of life was never replaced.
+        """
+        super().__init__(*args, **kwargs)
+        self.tmp.notify()
+
     def init_process(self) -> None:
         """The worker waits for busy connections a little less long than its master waits for it."""
         self._waits: dict[Any, _Wait] = {}

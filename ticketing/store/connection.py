@@ -270,10 +270,14 @@ class Store:
         seconds, micros = self.one("TIME")
         return int(seconds) * 1000 + int(micros) // 1000
 
-    def replicas(self) -> int:
-        """How many servers could take over, as far as this one knows. Raises StoreError."""
+    def followers(self) -> int:
+        """How many replicas follow this server now, and so can confirm. Raises StoreError."""
         role, *rest = self.one("ROLE")
         return len(rest[1]) if role == "master" else 0
+
+    def replicas(self) -> int:
+        """How many servers could take over, as far as this one knows. Raises StoreError."""
+        return self.followers()
 
     def close(self) -> None:
         """Close every connection."""

@@ -100,6 +100,14 @@ class DecisionStore:
         """Every event that the store lists. Raises StoreError."""
         return list(self._store.one("SMEMBERS", keys.EVENTS))
 
+    def why_unconfirmed(self) -> str:
+        """Why what is written can't be confirmed, where too few replicas follow; else "". Raises StoreError."""
+        wanted = self._store.confirmation.replicas
+        for server in self._store.servers() if wanted else ():
+            if (there := server.followers()) < wanted:
+                return f"{there} of {wanted} replicas that must confirm follow {server.name or 'it'}"
+        return ""
+
     def uptime_s(self) -> int | None:
         """How long the server has run; None where it does not tell."""
         try:

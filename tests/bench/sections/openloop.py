@@ -13,6 +13,7 @@ from ticketing.store import keys
 
 CONNECTIONS = 256
 FEW = 64
+GENERATORS = 2  # one was late itself at half of what a process sells
 EVENT = "1"
 RATES = (250, 350, 500, 700, 1_000, 1_400, 2_000, 2_800, 4_000)  # receipts a second that are tried, in turn
 BEHIND_S = 0.5  # receipts keep up where so much of what was sold, or less, is still to be drawn at the end
@@ -37,7 +38,7 @@ def _half(sitting: Sitting, target: str, ours: Product, processes: int) -> None:
     capacity = sitting.in_turn("capacity", {name: closed}, rounds=1)[name]
     try:
         rate = middle(capacity, lambda run: run.per_s) / 2
-        with Crew() as crew:
+        with Crew(GENERATORS) as crew:
             crew.open(ours.port, CONNECTIONS)
             turn = partial(bought_on_schedule, ours, crew, [EVENT], rate, sitting.plan.seconds)
             runs = sitting.in_turn("half of it", {name: turn})[name]
