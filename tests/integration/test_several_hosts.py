@@ -112,7 +112,7 @@ def test_each_host_sees_the_other_and_is_told_what_differs(hosts: Hosts) -> None
     assert all(f"{host_id} 1 " in said for host_id in ids)
     found = list(others(hosts.store, hosts.settings(hosts.late)))
     assert [(one.level, one.found) for one in found] == [
-        (Level.WARN, "ADMIN_TOKEN and SIGNING_KEY differ from another host's"),
+        (Level.FAIL, "ADMIN_TOKEN and SIGNING_KEY differ from another host's"),
         (Level.OK, "2 hosts sell from this store, this one included"),
     ]
 
