@@ -6,6 +6,7 @@ if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C while the rest is imported ends it without a traceback
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 
@@ -24,10 +25,15 @@ def main(words: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(words)
     try:
         command: Callable[[argparse.Namespace], int] = options.command
-        return command(options)
+        code = command(options)
+        sys.stdout.flush()
     except TicketingError as error:
         print(error, file=sys.stderr)
         return 2
+    except BrokenPipeError:  # `... | head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nor is there to be a word at the exit
+        return 2
+    return code
 
 
 def _parser() -> argparse.ArgumentParser:

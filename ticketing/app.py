@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -187,7 +188,8 @@ class Service:
         self.keeper.stop(GIVE_BACK_S)
         self.dispatcher.stop()
         self.again.stop()
-        logger.info("web process ends, with {} left to do", self.keeper.tally())
+        left = [f"{count} {name}" for name, count in asdict(self.keeper.tally()).items() if count]
+        logger.info("web process ends; left to do: {}", ", ".join(left).replace("_", " ") or "nothing")
 
     def trace(self, traces: "WebTraces") -> None:
         """Each sale is traced from now on. Called before `start`, and only where traces are on."""

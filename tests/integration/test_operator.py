@@ -1,6 +1,9 @@
 """An operator at a shell while two web processes sell, and what the log holds of it all at its most talkative."""
 
 import json
+import os
+import subprocess
+import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from tests.servers import ID_SECRET, run_module, wait_until
+from tests.receipts import SIGNING_KEY
+from tests.servers import ID_SECRET, environment, run_module, wait_until
 from tests.service import ADMIN_TOKEN, Service
 
 WEB_WORKERS = 2
@@ -136,3 +140,19 @@ def _bought(service: Service, key: str) -> Any:
     reply = service.request("POST", "/buy/rock", {"quantity": 1, "buyer": BUYER}, Idempotency_Key=key)
     assert reply.status in {200, 201}, reply
     return reply.json()
+
+
+def test_a_reader_who_has_seen_enough_ends_a_command_without_a_traceback(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as gone:
+        done = subprocess.run(
+            [sys.executable, "-m", "ticketing", "public-key"],
+            env=environment(tmp_path, SIGNING_KEY=SIGNING_KEY),
+            cwd=tmp_path,
+            stdout=gone,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (2, "")
